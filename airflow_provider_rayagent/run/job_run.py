@@ -28,11 +28,12 @@ from airflow_provider_rayagent.run.printed_output import PrintedOutput
 from airflow_provider_rayagent.run.stopper import JobStopper
 from airflow_provider_rayagent.run.triggers_of_try import TriggersOfTry
 from airflow_provider_rayagent.services import jobs
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
-from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom, try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
@@ -115,7 +116,11 @@ class JobRun:
         self.output = PrintedOutput(
             client, job_id, log, options, result_is_expected=result_is_expected, expires=self.expires
         )
-        self.xcoms = MessageXComs(ti, log, job_id, options.printed_links)
+
+        async def push(key: str, value: Any) -> None:
+            push_xcom(ti, key, value)
+
+        self.xcoms = MessageXComs(push, log, job_id, options.printed_links)
         # What an earlier process of this try has forwarded is in the task log already.
         has_run = bool(context.get("task_reschedule_count"))
         self.observer = JobObserver(
@@ -277,7 +282,7 @@ class JobRun:
         # A worker that resumes a deferred task has not followed the job, and does not know its secrets.
         redact.add(secrets_of(job))
         summary = jobs.summarize(job, self.job_id, redact)
-        self.xcoms.push(self.output.messages)
+        finish(self.xcoms.push_all(self.output.messages))
         status = jobs.known_status(job)
         if status is JobStatus.SUCCEEDED:
             if self.output.has_result:

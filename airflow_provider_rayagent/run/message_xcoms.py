@@ -7,16 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
-from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 from airflow_provider_rayagent.text.xcom_keys import key_of_printed_link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from airflow_provider_rayagent.render.messages import MessageFinder
-    from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 
 PUSH_SECONDS = 1.0
 """Between two looks for what has changed."""
@@ -29,13 +27,16 @@ class MessageXComs:
 
     While the job runs, they are pushed as soon as possible; at its end, the worker pushes what is missing.
 
-    :param ti: the task instance.
+    :param push_xcom: pushes an XCom by its key and value; Airflow, or a backend for XComs, may raise any error. In a
+        worker, its coroutine never suspends.
     :param log: the task's logger.
     :param links: names of the links that are buttons of the task.
     """
 
-    def __init__(self, ti: Any, log: Any, job_id: str, links: Sequence[str]) -> None:
-        self._ti = ti
+    def __init__(
+        self, push_xcom: Callable[[str, Any], Awaitable[None]], log: Any, job_id: str, links: Sequence[str]
+    ) -> None:
+        self._push_xcom = push_xcom
         self._log = log
         self._job_id = job_id
         self._links = links
@@ -45,42 +46,27 @@ class MessageXComs:
         self._due = 0.0
         self._failed = False
 
-    def push(self, messages: MessageFinder, most: int | None = None) -> None:
-        """Push what is new. No error of Airflow's, or of a backend for XComs, is raised.
+    async def push_all(self, messages: MessageFinder) -> None:
+        """Push what is new, and what was refused while the job ran, which may be possible now."""
+        self._refused.clear()
+        while not await self.push_some(messages):
+            pass
 
-        :param most: number of XComs; ``None``: all.
-        """
-        if most is None:
-            # What was refused while the job ran may be possible now.
-            self._refused.clear()
-        for key, value in list(self._changed(messages).items())[:most]:
-            kept = self._pushed
-            try:
-                push_xcom(self._ti, key, value)
-            except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
-                self._report(error)
-                kept = self._refused
-            kept[key] = json.dumps(value)
-
-    def push_some(self, messages: MessageFinder) -> None:
+    async def push_soon(self, messages: MessageFinder) -> None:
         """Push a few of those that are new, if it is time. Call it again and again."""
         now = time.monotonic()
         if now >= self._due:
             self._due = now + PUSH_SECONDS
-            self.push(messages, MAX_PUSHES)
+            await self.push_some(messages)
 
-    async def push_some_from_trigger(self, xcoms: TriggerXComs, messages: MessageFinder) -> bool:
-        """Push a few of those that are new; return whether that was all."""
+    async def push_some(self, messages: MessageFinder) -> bool:
+        """Push a few of those that are new; return whether that was all. No error is raised."""
         changed = self._changed(messages)
-        if not changed or not xcoms.can_be_set:
-            return True
-        if not xcoms.is_due:
-            return False
         for key, value in list(changed.items())[:MAX_PUSHES]:
             kept = self._pushed
             try:
-                await xcoms.set(key, value)
-            except Exception as error:  # noqa: BLE001 - no error here may end the task
+                await self._push_xcom(key, value)
+            except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
                 self._report(error)
                 kept = self._refused
             kept[key] = json.dumps(value)

@@ -196,7 +196,7 @@ class JobObserver(Sink):
         """Note what the records mean to Airflow."""
         self._on_status(following.job)
         self.metrics.forwarded(following, items)
-        self._xcoms.push_some(records.printed.messages)
+        await self._xcoms.push_soon(records.printed.messages)
         return True
 
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
@@ -220,7 +220,7 @@ class JobObserver(Sink):
                 if self._stopper is not None:
                     # The process ends soon after the task, and with it the thread that requests the stop.
                     self._stopper.wait()
-        self._xcoms.push(records.printed.messages)
+        finish(self._xcoms.push_all(records.printed.messages))
         return follower
 
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:

@@ -177,7 +177,14 @@ class RayAgentJobTrigger(BaseTrigger):
             records = options.records_of(follower, start)
             xcoms = TriggerXComs(self.task_instance)
             links = TriggerLinks(xcoms, (await hook.get_async_conn()).config, self.job_id)
-            said = MessageXComs(self.task_instance, self.log, self.job_id, self.options.printed_links)
+            said = MessageXComs(xcoms.set, self.log, self.job_id, self.options.printed_links)
+
+            async def push_messages() -> bool:
+                if xcoms.is_due:
+                    return await said.push_some(records.printed.messages)
+                # Before Airflow 3.3 they never are.
+                return not xcoms.can_be_set
+
             sink = TriggerSink(
                 self.log, self.job_id, follower.cursor, store=store, clock=clock, metrics=metrics, links=links
             )
@@ -185,7 +192,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 saver = asyncio.create_task(
                     store.save_changes(
                         lambda: is_replaced(clock, store),
-                        lambda: said.push_some_from_trigger(xcoms, records.printed.messages),
+                        push_messages,
                     )
                 )
                 try:

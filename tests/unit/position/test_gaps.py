@@ -172,7 +172,8 @@ def observer_of(text: str, display: DisplaySettings) -> JobObserver:
     metrics = JobMetrics("rayagent_default", "deferred")
     log, options = structlog.get_logger(), FollowOptions(display=display)
     output = PrintedOutput(hook, "j1", log, options)
-    xcoms = MessageXComs(None, log, "j1", ())
+    nothing: Any = None
+    xcoms = MessageXComs(nothing, log, "j1", ())
     return JobObserver(hook, "j1", log, options, metrics=metrics, output=output, xcoms=xcoms)
 
 

@@ -20,6 +20,7 @@ from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
+from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
@@ -257,7 +258,8 @@ def test_a_position_is_not_saved_again_while_xcoms_cannot_be_set_yet(
         pushes.append(len(pushes) > 3)
         return pushes[-1]
 
-    monkeypatch.setattr(MessageXComs, "push_some_from_trigger", push)
+    monkeypatch.setattr(TriggerXComs, "is_due", True)
+    monkeypatch.setattr(MessageXComs, "push_some", push)
     monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.05)
     serve(Job("line 1\n", "RUNNING", timeline=[WaitFor(lambda: len(pushes) > 4), SetStatus("SUCCEEDED")]))
     follow(make_trigger(ti))
