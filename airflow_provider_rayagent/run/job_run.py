@@ -66,6 +66,7 @@ class JobRun:
     :param failed_error: the error to raise for a FAILED job.
     :param result_is_expected: whether a job that prints no result is worth a warning.
     :param may_run_again: whether a retry policy may run the task again in the same try (Airflow 3.4).
+    :param on_stop_requested: called when the service has accepted a stop.
     :param is_resumed: whether this process completes a deferred task, which cannot be deferred again.
     :param found_pending: whether the job was started by an earlier try, and PENDING when this one found it.
     """
@@ -86,6 +87,7 @@ class JobRun:
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
         result_is_expected: bool = True,
         may_run_again: bool = False,
+        on_stop_requested: Callable[[], object] = bool,
         is_resumed: bool = False,
         found_pending: bool = False,
     ) -> None:
@@ -112,6 +114,7 @@ class JobRun:
             killed or ReentrantEvent(),
             owns=options.stop_job_on_kill,
             expires=self.expires,
+            on_stop_requested=on_stop_requested,
         )
         self.output = PrintedOutput(
             client, job_id, log, options, result_is_expected=result_is_expected, expires=self.expires

@@ -29,6 +29,7 @@ class JobStopper:
     :param killed: set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check it.
     :param owns: whether to stop the job when the task is killed or times out.
     :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired.
+    :param on_stop_requested: called when the agent has accepted a stop.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class JobStopper:
         *,
         owns: bool = False,
         expires: float = math.inf,
+        on_stop_requested: Callable[[], object] = bool,
     ) -> None:
         self._client = client
         self._job_id = job_id
@@ -53,8 +55,7 @@ class JobStopper:
         self._thread: threading.Thread | None = None
         self.check: Callable[[Mapping[str, Any]], object] | None = None
         """Raises :class:`RayAgentError` if a job with the id is not the task's own; ``None``: it is known to be."""
-        self.on_stop_requested: Callable[[], object] = bool
-        """Called when the agent has accepted a stop."""
+        self._on_stop_requested = on_stop_requested
         self.task_is_killed = killed
 
     def on_kill(self) -> None:
@@ -97,7 +98,7 @@ class JobStopper:
             self.stop_requested = False
             raise
         if accepted:
-            self.on_stop_requested()
+            self._on_stop_requested()
 
     def _stop_if_task_ended(self) -> None:
         if time.monotonic() >= self._expires:

@@ -206,7 +206,7 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
         if self._run is not None:
             self._run.stopper.stop("The task's execution_timeout has expired")
 
-    def _new_run(self, context: Context, job_id: str, *, start_deadline: float | None = None, **facts: bool) -> JobRun:
+    def _new_run(self, context: Context, job_id: str, *, start_deadline: float | None = None, **facts: Any) -> JobRun:
         """Return what this process does with a job, which is the task's from here on.
 
         :param start_deadline: see :class:`.FollowOptions`.

@@ -136,9 +136,7 @@ class JobStartingOperator(JobFollowingOperator):
         return self.poll_interval
 
     def _new_run(self, context: Context, job_id: str, **facts: Any) -> JobRun:
-        run = super()._new_run(context, job_id, **facts)
-        run.stopper.on_stop_requested = partial(store_stop, context, job_id)
-        return run
+        return super()._new_run(context, job_id, on_stop_requested=partial(store_stop, context, job_id), **facts)
 
     def _resumed_run(self, context: Context, job_id: str | None = None, **facts: bool) -> JobRun:
         return super()._resumed_run(context, job_id or try_pull_xcom(context["ti"], JOB_ID_KEY, self.log), **facts)
