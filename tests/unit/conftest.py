@@ -105,11 +105,16 @@ def _airflows_own_thread() -> None:
     asyncio.run(sync_to_async(int)())
 
 
+def is_of_the_page(thread: threading.Thread) -> bool:
+    """Whether a thread is of the executor of the Ray page's event loop: it stays, and is a daemon as its starter is."""
+    return thread.daemon and thread.name.startswith("asyncio_")
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [thread for thread in threading.enumerate() if thread not in before]
+    left = [thread for thread in threading.enumerate() if thread not in before and not is_of_the_page(thread)]
     for thread in left:
         thread.join(LEAK_PATIENCE)
     assert [thread.name for thread in left if thread.is_alive()] == []
