@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class WaitTrigger(BaseTrigger):
     """Wait until there is an outcome, and fire one event: :meth:`.WaitOutcome.to_event`.
 
-    All arguments are JSON primitives, and none is a secret.
+    The other arguments are those of the wait; Airflow makes a failed trigger of a missing one (``TypeError``). All are
+    JSON primitives, and none is a secret.
 
     :param rayagent_conn_id: the Airflow connection of the agent.
     :param deadline: time (seconds since the epoch) at which to give up, after a last request; ``None``: never.
-    :param arguments: those of the wait. Airflow makes a failed trigger of a missing one, a ``TypeError``.
     """
 
     wait_type: ClassVar[type[Wait[Any]]]
