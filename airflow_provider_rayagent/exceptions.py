@@ -5,27 +5,20 @@ from __future__ import annotations
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
     RayAgentError,
-    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentInputError,
     RayAgentLogsUnavailableError,
-    RayAgentNameResolutionError,
     RayAgentNotFoundError,
-    RayAgentPermissionError,
-    RayAgentRateLimitError,
-    RayAgentRedirectError,
     RayAgentResourcesError,
     RayAgentResponseError,
     RayAgentServerError,
     RayAgentStreamLimitError,
     RayAgentTimeoutError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
     RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.render.failure_kinds import FailureKind
@@ -64,15 +57,6 @@ class RayAgentJobNotStartedError(RayAgentError):
     """Whether the job remains PENDING, since the task goes on in the same try; ``None``: the policy was not asked."""
 
 
-class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """This Airflow identifies task instances by a field that this version of the provider does not know.
-
-    Without it, no unique job id can be derived: the task fails without a retry.
-    """
-
-    code = Code.TASK_IDENTITY
-
-
 class RayAgentJobMissingError(RayAgentError):
     """The agent does not know the job, or has forgotten it."""
 
@@ -92,33 +76,14 @@ class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException): 
     code = Code.APPLICATION_FAILED
 
 
-class RayAgentServeApplicationTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
-    """The Serve application did not reach its target within the task's ``timeout``."""
-
-    code = Code.APPLICATION_TIMED_OUT
-
-
-class RayAgentCapacityTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
-    """The cluster did not have enough free within the task's ``timeout``."""
-
-    code = Code.CAPACITY_TIMED_OUT
-
-
-class RayAgentWaitTimeoutError(RayAgentError):
-    """The job was not stopped, or the application not deleted, within the operator's ``timeout``."""
-
-    code = Code.STILL_THERE
+class RayAgentWaitTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
+    """The Serve application or the cluster did not reach what a sensor waits for within the sensor's ``timeout``."""
 
 
 __all__ = [
-    "RayAgentAuthenticationError",
-    "RayAgentCapacityTimeoutError",
     "RayAgentConfigError",
-    "RayAgentConnectTimeoutError",
     "RayAgentConnectionError",
-    "RayAgentConnectionRefusedError",
     "RayAgentError",
-    "RayAgentGPUUnavailableError",
     "RayAgentHTTPError",
     "RayAgentInputError",
     "RayAgentJobFailedError",
@@ -127,21 +92,16 @@ __all__ = [
     "RayAgentJobStoppedError",
     "RayAgentJobTimeoutError",
     "RayAgentLogsUnavailableError",
-    "RayAgentNameResolutionError",
     "RayAgentNotFoundError",
-    "RayAgentPermissionError",
-    "RayAgentRateLimitError",
-    "RayAgentRedirectError",
     "RayAgentResourcesError",
     "RayAgentResponseError",
     "RayAgentRunFailedError",
     "RayAgentServeApplicationFailedError",
-    "RayAgentServeApplicationTimeoutError",
     "RayAgentServerError",
     "RayAgentStreamLimitError",
     "RayAgentTLSError",
-    "RayAgentTaskIdentityError",
     "RayAgentTimeoutError",
+    "RayAgentUnreachableError",
     "RayAgentUnsupportedError",
     "RayAgentWaitTimeoutError",
 ]

@@ -83,14 +83,11 @@ class RayAgentConnectionError(RayAgentError):
     _usual_status = 503
 
 
-class RayAgentNameResolutionError(RayAgentConnectionError):
-    """The agent's host name cannot be resolved."""
+class RayAgentUnreachableError(RayAgentConnectionError):
+    """There is no connection to the agent; no request was sent.
 
-    code = Code.UNREACHABLE
-
-
-class RayAgentConnectionRefusedError(RayAgentConnectionError):
-    """Nothing listens on the agent's address."""
+    Its host name cannot be resolved, nothing listens on its address, or the connection was not established in time.
+    """
 
     code = Code.UNREACHABLE
 
@@ -107,20 +104,8 @@ class RayAgentTimeoutError(RayAgentConnectionError):
     _usual_status = 408
 
 
-class RayAgentConnectTimeoutError(RayAgentTimeoutError):
-    """The connection was not established in time; no request was sent."""
-
-    code = Code.UNREACHABLE
-
-
-class RayAgentRedirectError(RayAgentError):
-    """The agent answered with a redirect, which was not followed since it would send the token elsewhere."""
-
-    code = Code.NOT_THE_SERVICE
-
-
 class RayAgentHTTPError(RayAgentError):
-    """The agent answered with an error status.
+    """The agent answered with an error status, or with a redirect, which is not followed.
 
     ``retry_after`` is the value of the ``Retry-After`` header in seconds, or ``None``.
     """
@@ -129,26 +114,8 @@ class RayAgentHTTPError(RayAgentError):
     retry_after: float | None = None
 
 
-class RayAgentAuthenticationError(RayAgentHTTPError):
-    """401: the token is missing or invalid."""
-
-    code = Code.TOKEN
-
-
-class RayAgentPermissionError(RayAgentHTTPError):
-    """403: the credentials do not permit the request. Ray also answers 403 to a wrong token."""
-
-    code = Code.TOKEN
-
-
 class RayAgentNotFoundError(RayAgentHTTPError):
     """404: the agent does not know the job, node, task or application."""
-
-
-class RayAgentRateLimitError(RayAgentHTTPError):
-    """429: too many requests."""
-
-    code = Code.SERVICE_FAILED
 
 
 class RayAgentServerError(RayAgentHTTPError):
@@ -157,14 +124,11 @@ class RayAgentServerError(RayAgentHTTPError):
     code = Code.SERVICE_FAILED
 
 
-class RayAgentGPUUnavailableError(RayAgentHTTPError):
-    """503 with ``gpu_unavailable``: the cluster lacks the requested GPUs. The agent itself is available."""
-
-    code = Code.NO_FREE_RESOURCES
-
-
 class RayAgentResourcesError(RayAgentError):
-    """The cluster does not have the resources that a job's entrypoint or a capacity sensor requires, free or in use."""
+    """The cluster lacks what a job or a capacity sensor requires; no job was started.
+
+    503: an agent has not enough GPUs free for a plugin. 409: no node has that much in total, free or in use.
+    """
 
     code = Code.NO_FREE_RESOURCES
     _usual_status = 409
@@ -201,14 +165,17 @@ def preparation() -> Iterator[None]:
 
 def for_status(status: int, detail: str) -> RayAgentHTTPError:
     """Return the error for an HTTP error status."""
-    known: dict[int, type[RayAgentHTTPError]] = {
-        401: RayAgentAuthenticationError,
-        403: RayAgentPermissionError,
-        404: RayAgentNotFoundError,
-        429: RayAgentRateLimitError,
-    }
-    kind = known.get(status) or (RayAgentServerError if status >= 500 else RayAgentHTTPError)
-    return kind(detail, status)
+    kind = RayAgentNotFoundError if status == 404 else RayAgentServerError if status >= 500 else RayAgentHTTPError
+    return kind(detail, status, code=_CODES.get(status))
+
+
+_CODES = {
+    401: Code.TOKEN,
+    # Ray responds with 403 to a wrong token.
+    403: Code.TOKEN,
+    429: Code.SERVICE_FAILED,
+}
+"""The codes of statuses that differ from that of their class."""
 
 
 def working_dir_error(detail: str) -> RayAgentInputError:

@@ -22,17 +22,13 @@ from typing import NamedTuple
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
     RayAgentError,
-    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentInputError,
-    RayAgentNameResolutionError,
-    RayAgentRedirectError,
     RayAgentResourcesError,
     RayAgentResponseError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
     RayAgentUnsupportedError,
 )
 
@@ -72,7 +68,7 @@ class Classification(NamedTuple):
 _REFUSED = Classification(Permanence.PERMANENT, Delivery.ANSWERED, of_log=True)
 """The same request always gets the same response."""
 _NO_ACCESS = Classification(Permanence.PERMANENT, Delivery.ANSWERED)
-"""The agent or a proxy requires other credentials."""
+"""The agent or a proxy requires other credentials, or another URL."""
 _BUSY = Classification(Permanence.TRANSIENT, Delivery.ANSWERED)
 """Rejected without being processed; the same request may be sent again shortly."""
 _NO_ANSWER = Classification(Permanence.TRANSIENT, Delivery.UNKNOWN)
@@ -108,30 +104,25 @@ ERRORS: dict[type[RayAgentError], Classification] = {
     RayAgentConfigError: Classification(Permanence.PERMANENT, Delivery.NEVER_SENT),
     RayAgentUnsupportedError: Classification(Permanence.PERMANENT, Delivery.NEVER_SENT),
     RayAgentConnectionError: _NO_ANSWER,
-    RayAgentNameResolutionError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
-    RayAgentConnectionRefusedError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
-    RayAgentConnectTimeoutError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
+    RayAgentUnreachableError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
     # With TLS 1.3, a client sends its request right after the last handshake message (RFC 8446, figure 1), before it
     # learns that the server rejects its certificate.
     RayAgentTLSError: Classification(Permanence.PERMANENT, Delivery.UNKNOWN),
-    # Not followed, since the token must not be sent there: a login page, or another address of the agent.
-    RayAgentRedirectError: Classification(Permanence.PERMANENT, Delivery.ANSWERED),
     # A proxy's page instead of the agent's response, or a truncated response.
     RayAgentResponseError: _NOT_THE_AGENT,
-    # Not an outage despite status 503. GPUs become available when other jobs end, not within seconds.
-    RayAgentGPUUnavailableError: Classification(Permanence.UNKNOWN, Delivery.ANSWERED),
-    # A node may join the cluster.
-    RayAgentResourcesError: Classification(Permanence.UNKNOWN, Delivery.NEVER_SENT),
+    # Not an outage, even with status 503: other jobs end, and nodes join a cluster, but not within seconds.
+    RayAgentResourcesError: Classification(Permanence.UNKNOWN, Delivery.ANSWERED),
 }
 """The rows of errors that are not classified by their status; a class without a row inherits that of its base."""
 
 
 def classification_of_status(status: int) -> Classification:
-    """Return the row of an error status; one without its own row is classified by its first digit (section 15).
+    """Return the row of a status other than 2xx; one without its own row is classified by its first digit (section 15).
 
-    Such a 5xx comes from a gateway, since an agent sends only those above.
+    Such a 5xx comes from a gateway, since an agent sends only those above. A 3xx is a login page, or another address of
+    the agent.
     """
-    return STATUSES.get(status) or (_NOT_THE_AGENT if status >= 500 else _REFUSED)
+    return STATUSES.get(status) or (_NOT_THE_AGENT if status >= 500 else _REFUSED if status >= 400 else _NO_ACCESS)
 
 
 def classification_of(error: BaseException) -> Classification:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_rayagent.connection.config import SERVICES, UNENCRYPTED
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
     RayAgentError,
+    RayAgentHTTPError,
     RayAgentNotFoundError,
-    RayAgentPermissionError,
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
-
-_REFUSALS = (RayAgentAuthenticationError, RayAgentPermissionError)
-"""Errors that mean that the service does not accept a credential."""
 
 # The form of an agent's health is not specified: these words are a problem, all others are not.
 _UNHEALTHY = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
@@ -79,7 +76,7 @@ def explain_failure(agent: BlockingAgent, error: RayAgentError) -> str:
     config = agent.config
     if error.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return f"{error.detail} Correct user and password of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."
-    is_refusal = isinstance(error, _REFUSALS)
+    is_refusal = isinstance(error, RayAgentHTTPError) and error.status_code in REJECTED
     if not is_refusal and not isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
         return error.detail
     other = _wrong_service(agent)

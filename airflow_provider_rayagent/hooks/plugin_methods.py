@@ -53,7 +53,7 @@ class PluginMethods(ServiceHook):
         :param timeout: connect and read timeout in seconds; default: those of the connection.
         :return: the JSON object that the agent answered; any other response is wrapped under the key ``answer``.
         :raises RayAgentInputError: if an argument is invalid.
-        :raises RayAgentGPUUnavailableError: if the cluster lacks the GPUs that the action needs.
+        :raises RayAgentResourcesError: if the cluster lacks the GPUs that the action needs.
         """
         return await self._object(
             lambda service: service.run_plugin_release(

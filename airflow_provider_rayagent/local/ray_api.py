@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.connection.config import AgentConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
-    RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentConnectionError,
     RayAgentError,
     RayAgentHTTPError,
-    RayAgentPermissionError,
     RayAgentServerError,
     RayAgentTimeoutError,
 )
@@ -174,19 +172,18 @@ class RayDashboard:
     def _error(self, error: RayAgentError) -> LocalAgentError:
         """Return the error for the agent's clients, to whom a status such as 401 would be one of the agent itself."""
         match error:
-            case RayAgentAuthenticationError():
+            case RayAgentHTTPError(status_code=401):
                 return self._refusal() or missing_token(self.url)
             # Ray responds with 401 without a token and with 403 to a wrong one.
-            case RayAgentPermissionError():
+            case RayAgentHTTPError(status_code=403):
                 return self._refusal() or RayResponseError(f"Ray rejects the agent: {error.detail}", 502)
             case RayAgentServerError():
                 return RayResponseError(f"Ray failed: {error.detail}", 500)
-            case RayAgentHTTPError(status_code=int(status)):
+            case RayAgentHTTPError(status_code=int(status)) if status >= 400:
                 return RayResponseError(error.detail, status)
+            case RayAgentTimeoutError():
+                return RayUnavailableError(error.detail)
             case RayAgentConnectionError():
-                # Without its subclass for connecting: then nothing was received, which the text below says.
-                if type(error) is RayAgentTimeoutError:
-                    return RayUnavailableError(error.detail)
                 return RayUnavailableError(f"Ray does not respond at {self.url}.")
         return RayResponseError(error.detail, 502)
 

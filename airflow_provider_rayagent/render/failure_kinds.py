@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConnectionError,
     RayAgentError,
-    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentResourcesError,
     RayAgentResponseError,
@@ -135,7 +134,7 @@ def kind_of_error(error: BaseException) -> FailureKind | None:
         return None
     if error.failure_kind is not None:
         return FailureKind(error.failure_kind)
-    if isinstance(error, (RayAgentGPUUnavailableError, RayAgentResourcesError)):
+    if isinstance(error, RayAgentResourcesError):
         return FailureKind.RESOURCES
     answered = isinstance(error, (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError))
     return FailureKind.UNREACHABLE if answered and not is_permanent(error) else None

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.errors.transience import is_outcome_unknown
-from airflow_provider_rayagent.exceptions import RayAgentGPUUnavailableError
+from airflow_provider_rayagent.exceptions import RayAgentResourcesError
 from airflow_provider_rayagent.run.finding import JOB_ID_KEY, STATUS_CHECK_SECONDS, IfSucceeded, JobFinder, find_job
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -124,10 +124,12 @@ class JobStart:
         run.stopper.check = partial(self._work.check, job_id)
         try:
             assigned = self._work.request(job_id, resume_env_vars)
-        except RayAgentGPUUnavailableError as error:
+        except RayAgentResourcesError as error:
+            if error.is_of_preparation:
+                raise
             free = self._work.describe_free()
             detail = f"{error.detail.rstrip('.')}.{free}" if free else error.detail
-            raise RayAgentGPUUnavailableError(detail, error.status_code) from None
+            raise RayAgentResourcesError(detail, error.status_code) from None
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
             # The job's own request was not sent, so there is no job to look for.
             if error.is_of_preparation:

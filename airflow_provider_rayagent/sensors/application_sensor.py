@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
-    RayAgentServeApplicationTimeoutError,
+    RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_duration
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.waits.application_wait import TARGETS, ApplicationOutcome, ApplicationWait, Target
 from airflow_provider_rayagent.waits.waiting import WaitResult
@@ -103,7 +104,8 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
         if outcome.result is WaitResult.TIMED_OUT:
             goal = "become RUNNING" if self.target == "running" else "disappear"
             last = f" Last error: {outcome.error.detail}" if outcome.error else f" Its status is: {outcome.status}."
-            raise RayAgentServeApplicationTimeoutError(
-                f"{what} did not {goal} within the timeout of {self._time_limit():g} seconds.{last}"
+            raise RayAgentWaitTimeoutError(
+                f"{what} did not {goal} within the timeout of {self._time_limit():g} seconds.{last}",
+                code=Code.APPLICATION_TIMED_OUT,
             )
         raise outcome.error or RayAgentError(f"Could not read the status of the Serve application {self.name!r}.")

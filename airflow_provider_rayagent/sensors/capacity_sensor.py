@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.exceptions import RayAgentCapacityTimeoutError
+from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
 from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.waits.waiting import WaitResult
 
@@ -105,7 +106,8 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
             return result
         if outcome.result is WaitResult.TIMED_OUT:
             last = f"Last error: {outcome.error.detail}" if outcome.error else outcome.status
-            raise RayAgentCapacityTimeoutError(
-                f"The cluster did not have enough free within the timeout of {self._time_limit():g} seconds. {last}"
+            raise RayAgentWaitTimeoutError(
+                f"The cluster did not have enough free within the timeout of {self._time_limit():g} seconds. {last}",
+                code=Code.CAPACITY_TIMED_OUT,
             )
         raise outcome.error or RayAgentError("Could not read what the cluster has free.")

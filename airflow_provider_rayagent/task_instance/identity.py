@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from airflow_provider_rayagent.exceptions import RayAgentTaskIdentityError
+from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.services.validation import is_loopback
+from airflow_provider_rayagent.text.codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +74,7 @@ def job_key(context: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the key from which the id of the task's job is derived, starting with the DAG, run and task id.
 
     :param context: the context of the running task.
-    :raises RayAgentTaskIdentityError: if this Airflow identifies task instances by a field that this version does not
+    :raises RayAgentUnsupportedError: if this Airflow identifies task instances by a field that this version does not
         know, so that two instances could get the same job.
     """
     ti = context["ti"]
@@ -89,10 +90,11 @@ def job_key(context: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         key = (*key, identity.region[0], str(identity.region[1]))
     if unknown:
-        raise RayAgentTaskIdentityError(
+        raise RayAgentUnsupportedError(
             f"Cannot derive a unique Ray job id for task {identity.task_id!r}: this Airflow also identifies instances "
             f"by {', '.join(unknown)}, which this version of airflow-provider-rayagent does not know. No job was "
-            "started. Upgrade the provider, or set a job_id that is unique per task instance."
+            "started. Upgrade the provider, or set a job_id that is unique per task instance.",
+            code=Code.TASK_IDENTITY,
         )
     return key
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.configuration import conf
 
-from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.validation import validate_duration
 from airflow_provider_rayagent.tasks.deferring import DeferringOperator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.errors.service_errors import RayAgentError
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
     from airflow_provider_rayagent.waits.waiting import OutcomeT, Wait
 
@@ -75,8 +74,6 @@ class RequestWaitingOperator(DeferringOperator):
         """Return the seconds for which to wait."""
         return self._within_execution_timeout(self.timeout) if self.deferrable else self.timeout
 
-    def _timed_out(
-        self, what: str, error: RayAgentError | None = None, code: Code = Code.STILL_THERE
-    ) -> RayAgentWaitTimeoutError:
+    def _timed_out(self, what: str, error: RayAgentError | None = None, code: Code = Code.STILL_THERE) -> RayAgentError:
         last_error = f" Last error: {error.detail}" if error else ""
-        return RayAgentWaitTimeoutError(f"{what} after {self._time_limit():g} seconds.{last_error}", 408, code=code)
+        return RayAgentError(f"{what} after {self._time_limit():g} seconds.{last_error}", 408, code=code)

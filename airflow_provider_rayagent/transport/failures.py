@@ -11,12 +11,10 @@ from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
     RayAgentError,
-    RayAgentNameResolutionError,
     RayAgentTimeoutError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.transport.environment import shown_proxy
 from airflow_provider_rayagent.transport.limits import TooSlowError
@@ -78,7 +76,7 @@ def as_agent_error(
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BROKEN_TLS):
             return RayAgentTLSError(f"TLS handshake with {where} failed: {words}. {_tls_remedy(cause)}")
         if isinstance(cause, TimeoutError) and HANDSHAKE in str(cause):
-            return RayAgentConnectTimeoutError(
+            return RayAgentUnreachableError(
                 f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: "
                 "does this port use TLS (https)?"
             )
@@ -89,17 +87,17 @@ def as_agent_error(
         (library.unusable, RayAgentConfigError, f"The connection cannot be used: {words}"),
         (
             (socket.gaierror,),
-            RayAgentNameResolutionError,
+            RayAgentUnreachableError,
             f"Cannot resolve the host name in {where}: check the {field_name('host')}.",
         ),
         (
             (ConnectionRefusedError,),
-            RayAgentConnectionRefusedError,
+            RayAgentUnreachableError,
             f"Nothing listens at {where}: check {field_name('host')} and port; is {config.service.label} running?",
         ),
         (
             library.connect_timeout,
-            RayAgentConnectTimeoutError,
+            RayAgentUnreachableError,
             f"No connection to {where} within {config.connect_timeout:g} seconds: check {field_name('host')} and port; "
             "is a firewall in between?",
         ),

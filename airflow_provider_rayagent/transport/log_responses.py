@@ -159,8 +159,7 @@ async def read_ahead(response: Response, opened: AsyncExitStack, *, is_stream: b
 async def check_response(agent: AgentClient, call: Call, response: Response) -> None:
     """Validate a response that should contain a log; its body is read only for an error status.
 
-    :raises RayAgentHTTPError: for an error status.
-    :raises RayAgentRedirectError: for a redirect.
+    :raises RayAgentHTTPError: for an error status or a redirect.
     :raises RayAgentResponseError: for an HTML page.
     """
     body = b"" if response.is_success else await agent.read_body(call, response)

@@ -14,12 +14,13 @@ from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
-    RayAgentGPUUnavailableError,
-    RayAgentRedirectError,
+    RayAgentHTTPError,
+    RayAgentResourcesError,
     RayAgentResponseError,
     for_status,
 )
 from airflow_provider_rayagent.services.service import ErrorResponse
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def read_response(
     :param headers: the headers of the response, a case-insensitive mapping.
     :param config: the connection, with the service and the secrets to redact in error messages.
     :param loads: parses JSON.
-    :raises RayAgentHTTPError: for an error status.
-    :raises RayAgentRedirectError: for a redirect that was not followed.
+    :raises RayAgentHTTPError: for an error status, or a redirect, which is not followed.
     :raises RayAgentResponseError: for a body of another type or shape.
     """
     check_status(call, status, headers, body, config)
@@ -129,8 +129,8 @@ def size_and_type(headers: Mapping[str, str], body: bytes, config: AgentConfig) 
 def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
     """Raise the error for a status other than 2xx.
 
-    :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are unavailable.
-    :raises RayAgentRedirectError: for a redirect.
+    :raises RayAgentHTTPError: for an error status or a redirect.
+    :raises RayAgentResourcesError: if GPUs are unavailable.
     :raises RayAgentResponseError: for a 404 that the service itself did not send.
     """
     if 200 <= status < 300:
@@ -138,15 +138,16 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     where = f"{call.name} answered {status}"
     if status < 400:
         target = brief(_shown_target(headers.get("location")), config.redact)
-        raise RayAgentRedirectError(
+        raise RayAgentHTTPError(
             f"{where}, a redirect to {target}; not followed, so that the token is not sent "
             f"there. If that is the URL of {config.service.label}, enter it in the connection.",
             status,
+            code=Code.NOT_THE_SERVICE,
         )
     text = body.decode("utf-8", "replace").strip()
     missing = _missing_gpus(text) if status == 503 else None
     if missing is not None:
-        raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, config.redact)}", status)
+        raise RayAgentResourcesError(f"{where}: {brief(missing, config.redact)}", status)
     found = ErrorResponse(status, is_own=False) if is_html(headers, text) else config.service.read_error(status, text)
     if not found.is_own:
         detail = f"{where}, but not in the form of {config.service.label} ({size_and_type(headers, body, config)})"

@@ -7,14 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
     RayAgentError,
-    RayAgentPermissionError,
+    RayAgentHTTPError,
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.services.cluster_resources import FIELDS
 from airflow_provider_rayagent.services.jobs import newest_first
+from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
@@ -132,7 +132,9 @@ async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Ser
         try:
             # One try, since the page asks again after some seconds.
             return ServiceResult(await agent.send(make(agent.config.service), tries=1), agent.config, time.monotonic())
-        except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
+        except RayAgentHTTPError as error:
+            if error.status_code not in REJECTED:
+                raise
             raise RayAgentError(describe_refusal(agent.config, error.status_code), error.status_code) from error
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentStreamLimitError,
@@ -138,7 +138,7 @@ def test_a_wrong_token_is_401(client: Client, agent: LocalAgent, monkeypatch: py
     monkeypatch.setenv("AIRFLOW_CONN_RAYAGENT_WRONG", json.dumps(connection))
     with pytest.raises(TheirError) as theirs:
         client.call(method, token="wrong")
-    with RayAgentHook("rayagent_wrong") as hook, pytest.raises(RayAgentAuthenticationError) as ours:
+    with RayAgentHook("rayagent_wrong") as hook, pytest.raises(RayAgentHTTPError, match="answered 401") as ours:
         getattr(hook, method)()
     assert theirs.value.names[0] == "AuthenticationError"
     assert ours.value.status_code == theirs.value.status_code == 401

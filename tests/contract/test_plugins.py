@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentNotFoundError,
+    RayAgentResourcesError,
 )
 from airflow_provider_rayagent.services.plugins import job_id_in
 from tests.contract.client import TheirError
@@ -87,7 +87,7 @@ def test_missing_gpus_are_told_by_a_named_error(client: Client, hook: RayAgentHo
     """The client tries a 503 again and then says that only; the hook says what it is."""
     with pytest.raises(TheirError) as theirs:
         client.call("run_plugin_release", "train", "train_on_gpu")
-    with pytest.raises(RayAgentGPUUnavailableError, match="needs 1 GPUs") as ours:
+    with pytest.raises(RayAgentResourcesError, match="needs 1 GPUs") as ours:
         hook.run_plugin_release("train", "train_on_gpu")
     assert theirs.value.status_code == ours.value.status_code == 503
 

@@ -104,7 +104,7 @@ class Module:
         elif name == "working_dir_error":
             code = Code.WORKING_DIR
         elif name == "_timed_out":
-            code = _code_of(given[0]) if given else exceptions.RayAgentWaitTimeoutError.code
+            code = _code_of(given[0]) if given else Code.STILL_THERE
         else:
             code = _code_of(given[0]) if given else _code_of_class(call.func)
         if code is not None and arguments:

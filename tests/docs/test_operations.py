@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_rayagent.exceptions import RayAgentConnectionRefusedError
+from airflow_provider_rayagent.exceptions import RayAgentUnreachableError
 from tests.docs.conftest import PAGES, code_blocks
 
 TEXT = (PAGES / "operations.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def test_the_callback_reports_the_code_and_the_cause(caplog: pytest.LogCaptureFi
 
     with caplog.at_level(logging.ERROR, "airflow.task"):
         logging.getLogger("airflow.task").addHandler(caplog.handler)
-        report({"exception": RayAgentConnectionRefusedError("Nothing listens."), "task_instance": task})
+        report({"exception": RayAgentUnreachableError("Nothing listens."), "task_instance": task})
         report({"task_instance": task})
         logging.getLogger("airflow.task").removeHandler(caplog.handler)
 

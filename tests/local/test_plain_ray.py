@@ -9,12 +9,12 @@ import pytest
 
 from airflow_provider_rayagent.connection.config import AgentConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
+    RayAgentHTTPError,
     RayAgentNotFoundError,
-    RayAgentPermissionError,
 )
 from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from tests.local.test_following import config_of_agent, config_of_ray
@@ -112,14 +112,13 @@ def test_job_is_stopped(agent: LocalAgent) -> None:
     wait_until(is_refused, "Ray stops the job again and again")
 
 
-@pytest.mark.parametrize(
-    ("token", "error"), [(None, RayAgentAuthenticationError), ("wrong-token", RayAgentPermissionError)]
-)
-def test_rejected_token_is_reported(agent: LocalAgent, token: str | None, error: type[Exception]) -> None:
+@pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong-token", 403)])
+def test_rejected_token_is_reported(agent: LocalAgent, token: str | None, status: int) -> None:
     config = read_config(host=agent.ray_address, token=token, extra={"service": "ray"})
 
-    with pytest.raises(error) as raised:
+    with pytest.raises(RayAgentHTTPError, match=f"answered {status}") as raised:
         send(config, CALLS["jobs"])
+    assert raised.value.code is Code.TOKEN
     assert "wrong-token" not in str(raised.value)
 
 

@@ -13,9 +13,8 @@ from airflow_provider_rayagent.connection import credentials
 from airflow_provider_rayagent.connection.config import SERVICES, read_config
 from airflow_provider_rayagent.connection.credentials import MAX_TOKEN_BYTES
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
     RayAgentConfigError,
-    RayAgentPermissionError,
+    RayAgentHTTPError,
     RayAgentServerError,
 )
 from airflow_provider_rayagent.services.validation import JobId
@@ -167,7 +166,7 @@ def test_a_token_that_is_rejected_and_has_not_changed_is_an_error_at_once(
     transport: Transport, mounted: MountedToken
 ) -> None:
     with ScriptedAgent(Job(), token=NEW) as server:
-        with pytest.raises(RayAgentAuthenticationError):
+        with pytest.raises(RayAgentHTTPError, match="answered 401"):
             transport.send(config_of(server, mounted.path), GET_JOB)
         assert len(server.requests) == 1
 
@@ -178,7 +177,7 @@ def test_a_second_rejection_is_an_error(transport: Transport, mounted: MountedTo
         return Refuse(403)
 
     with ScriptedAgent(Job(), answers={"*": [change]}) as server:
-        with pytest.raises(RayAgentPermissionError):
+        with pytest.raises(RayAgentHTTPError, match="answered 403"):
             transport.send(config_of(server, mounted.path), GET_JOB)
         assert len(server.requests) == 2
 

@@ -41,16 +41,12 @@ CLASSES = {
     "RayAgentInputError": (False, True, False, False),
     "RayAgentConfigError": (False, True, False, False),
     "RayAgentUnsupportedError": (False, True, False, False),
-    "RayAgentNameResolutionError": (True, False, False, False),
-    "RayAgentConnectionRefusedError": (True, False, False, False),
-    "RayAgentConnectTimeoutError": (True, False, False, False),
+    "RayAgentUnreachableError": (True, False, False, False),
     "RayAgentTLSError": (False, True, True, True),
     "RayAgentConnectionError": (True, False, True, True),
     "RayAgentTimeoutError": (True, False, True, True),
-    "RayAgentRedirectError": (False, True, True, False),
     "RayAgentResponseError": (False, False, True, True),
-    "RayAgentResourcesError": (False, False, False, False),
-    "RayAgentGPUUnavailableError": (False, False, True, False),
+    "RayAgentResourcesError": (False, False, True, False),
     # What is not the failure of a request.
     **dict.fromkeys(
         (
@@ -60,13 +56,10 @@ CLASSES = {
             "RayAgentJobFailedError",
             "RayAgentJobStoppedError",
             "RayAgentRunFailedError",
-            "RayAgentTaskIdentityError",
             "RayAgentJobNotStartedError",
             "RayAgentJobMissingError",
             "RayAgentJobTimeoutError",
             "RayAgentServeApplicationFailedError",
-            "RayAgentCapacityTimeoutError",
-            "RayAgentServeApplicationTimeoutError",
             "RayAgentWaitTimeoutError",
         ),
         (False, False, True, True),
@@ -74,10 +67,7 @@ CLASSES = {
 }
 BY_STATUS = {
     "RayAgentHTTPError",
-    "RayAgentAuthenticationError",
-    "RayAgentPermissionError",
     "RayAgentNotFoundError",
-    "RayAgentRateLimitError",
     "RayAgentServerError",
 }
 
@@ -131,7 +121,7 @@ def test_an_exception_that_is_not_ours_is_neither_transient_nor_permanent(error:
 
 
 def test_missing_gpus_are_not_an_outage_despite_their_status() -> None:
-    kind = exceptions.RayAgentGPUUnavailableError
+    kind = exceptions.RayAgentResourcesError
     assert answers_of(kind("x", 503)) == CLASSES[kind.__name__]
     assert answers_of(for_status(503, "x")) != CLASSES[kind.__name__]
 

@@ -10,11 +10,9 @@ import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentHTTPError,
     RayAgentNotFoundError,
-    RayAgentPermissionError,
     RayAgentResponseError,
     RayAgentServerError,
     RayAgentTimeoutError,
@@ -185,10 +183,10 @@ def test_an_answer_that_is_not_rays_is_told(answer: Step, method: str, words: st
 
 def test_a_token_that_is_missing_or_wrong_is_told_apart(ask: Ask, serve: Serve, connect: Connect) -> None:
     agent = serve(Job(), token=TOKEN, service="ray", password=None)
-    with pytest.raises(RayAgentAuthenticationError, match="401: Unauthorized: Missing authentication token"):
+    with pytest.raises(RayAgentHTTPError, match="401: Unauthorized: Missing authentication token"):
         ask("get_job", "j1")
     connect(agent, password="wrong-token", extra={"service": "ray"})
-    with pytest.raises(RayAgentPermissionError, match="403: Forbidden: Invalid authentication token") as caught:
+    with pytest.raises(RayAgentHTTPError, match="403: Forbidden: Invalid authentication token") as caught:
         ask("get_job", "j1")
     assert "wrong-token" not in str(caught.value)
 

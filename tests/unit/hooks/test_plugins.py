@@ -10,10 +10,10 @@ import pytest
 
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
-    RayAgentGPUUnavailableError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentNotFoundError,
-    RayAgentRateLimitError,
+    RayAgentResourcesError,
     RayAgentResponseError,
     RayAgentServerError,
     RayAgentTimeoutError,
@@ -91,7 +91,7 @@ def test_a_run_that_was_taken_is_no_error_whatever_the_answer(
         (Refuse(502), RayAgentServerError),
         (Refuse(503), RayAgentServerError),
         (Answer(503, {"message": "later", "error_type": "maintenance"}), RayAgentServerError),
-        (Refuse(429), RayAgentRateLimitError),
+        (Refuse(429), RayAgentHTTPError),
         (Refuse(404, "no plugin 'train'"), RayAgentNotFoundError),
         (Html(200), RayAgentResponseError),
     ],
@@ -129,7 +129,7 @@ def test_missing_gpus_are_an_error_of_their_own_that_says_what_is_missing(
     body = {"message": "No GPU is free", "error_type": "gpu_unavailable", "max_utilization": 0.97, "token": TOKEN}
     answer = Answer(503, {"detail": body} if nested else body)
     agent = serve(answers={route: [answer, DEFAULT]})
-    with pytest.raises(RayAgentGPUUnavailableError) as caught:
+    with pytest.raises(RayAgentResourcesError) as caught:
         ask(method, *arguments)
     assert len(agent.requests) == 1
     assert caught.value.status_code == 503

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentLogsUnavailableError,
     RayAgentStreamLimitError,
@@ -148,7 +148,7 @@ def test_an_unknown_job_is_waited_for_while_it_may_be_in_the_queue(ask: Ask, ser
 
 def test_a_refused_token_ends_it_at_once(ask: Ask, serve: Serve) -> None:
     agent = serve(Job(TEXT), token="another")
-    with pytest.raises(RayAgentAuthenticationError) as caught:
+    with pytest.raises(RayAgentHTTPError, match="answered 401") as caught:
         ask("tail_job_logs", "j1")
     assert TOKEN not in str(caught.value)
     assert len(agent.requests) < 5

@@ -8,14 +8,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentServerError,
-    RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
+from airflow_provider_rayagent.text.codes import Code
 from tests.scripted import DEFAULT, Answer, Application, Down, Html, Play, Refuse, Reset, Step
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import both_ways
@@ -80,8 +80,9 @@ NOT_THE_AGENTS: list[list[Step]] = [[Html(404)], [Refuse(404)]]
 @pytest.mark.parametrize("away", NOT_THE_AGENTS, ids=named)
 def test_a_404_while_the_application_is_still_listed_is_not_its_end(away: list[Step], run: Run, serve: Serve) -> None:
     serve(applications=[Application("app", gone_after=None)], answers={GET: [DEFAULT, *away]})
-    with pytest.raises(RayAgentWaitTimeoutError):
+    with pytest.raises(RayAgentError) as caught:
         run(timeout=0.5)
+    assert caught.value.code is Code.STILL_THERE
 
 
 @pytest.mark.parametrize("away", NOT_THE_AGENTS, ids=named)
@@ -127,7 +128,7 @@ def test_a_token_that_is_rejected_for_a_moment_while_waiting_does_not_fail_the_t
 
 def test_a_token_that_is_rejected_at_the_first_look_while_waiting_ends_it(run: Run, serve: Serve) -> None:
     serve(applications=[Application("app")], answers={GET: [DEFAULT, Refuse(401)]})
-    with pytest.raises(RayAgentAuthenticationError):
+    with pytest.raises(RayAgentHTTPError, match="answered 401"):
         run(timeout=60)
 
 
@@ -148,7 +149,7 @@ def test_an_application_that_stays_is_a_named_error_with_its_status_and_the_agen
     looks: list[Step], words: str, run: Run, serve: Serve
 ) -> None:
     serve(applications=[Application("app", gone_after=None)], answers={GET: looks})
-    with pytest.raises(RayAgentWaitTimeoutError, match=words) as caught:
+    with pytest.raises(RayAgentError, match=words) as caught:
         run(timeout=0.3)
     assert caught.value.status_code == 408
 

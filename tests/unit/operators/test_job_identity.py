@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentTaskIdentityError,
+    RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.run.job_ids import MAX_BASE_ID, derived_id
 from airflow_provider_rayagent.task_instance.identity import job_key
+from airflow_provider_rayagent.text.codes import Code
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.operators.plugin_runs import RUN, make_operator
@@ -81,11 +81,11 @@ def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Run, agent: Scripted
 
 
 def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(run: Run, agent: ScriptedAgent) -> None:
-    with pytest.raises(RayAgentTaskIdentityError, match="instances by region_index, which") as caught:
+    with pytest.raises(RayAgentUnsupportedError, match="instances by region_index, which") as caught:
         run(context=make_context(LoopTaskInstance()))
+    assert caught.value.code is Code.TASK_IDENTITY
     assert agent.of(RUN) == []
     assert run(context=make_context(LoopTaskInstance()), job_id="mine")["submission_id"] == "mine"
-    assert isinstance(caught.value, AirflowFailException)
 
 
 @pytest.mark.parametrize(

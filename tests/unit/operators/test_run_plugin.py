@@ -13,13 +13,13 @@ from airflow.sdk.execution_time import comms
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
     RayAgentError,
-    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentInputError,
     RayAgentJobMissingError,
     RayAgentJobNotStartedError,
     RayAgentJobStoppedError,
     RayAgentNotFoundError,
+    RayAgentResourcesError,
     RayAgentRunFailedError,
 )
 from airflow_provider_rayagent.run import finding
@@ -204,7 +204,7 @@ def test_a_job_that_the_agent_has_already_is_waited_for(run: Run, agent: Scripte
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"}), RayAgentGPUUnavailableError),
+        (Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"}), RayAgentResourcesError),
         (Refuse(404, "no such plugin"), RayAgentNotFoundError),
         (Refuse(422, "no such action"), RayAgentHTTPError),
         (Refuse(429), RayAgentHTTPError),
@@ -224,10 +224,10 @@ def test_a_refusal_fails_the_try_at_once(answer: Step, error: type[Exception], r
 def test_missing_gpus_are_told_with_what_the_cluster_has_free(run: Run, serve: Serve) -> None:
     agent = serve(nodes=NODES, used=USED)
     agent.answers[RUN] = [Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"})]
-    with pytest.raises(RayAgentGPUUnavailableError) as caught:
+    with pytest.raises(RayAgentResourcesError) as caught:
         run()
     agent.answers["GET resources/cluster/"] = [Refuse(404)]
-    with pytest.raises(RayAgentGPUUnavailableError, match=r"no GPU$"):
+    with pytest.raises(RayAgentResourcesError, match=r"no GPU$"):
         run()
     assert str(caught.value).endswith(
         "no GPU. Free in the cluster: 2 of 4 GPUs, 22.9 of 24 CPUs, 96 of 96 GiB of memory."

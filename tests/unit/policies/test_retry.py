@@ -10,21 +10,19 @@ import pytest
 
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentConfigError,
-    RayAgentConnectionRefusedError,
     RayAgentError,
-    RayAgentGPUUnavailableError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentJobMissingError,
     RayAgentJobNotStartedError,
-    RayAgentRateLimitError,
     RayAgentResourcesError,
     RayAgentResponseError,
     RayAgentRunFailedError,
     RayAgentServerError,
     RayAgentTimeoutError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
 from airflow_provider_rayagent.render.failure_kinds import FailureKind, headline
@@ -37,16 +35,16 @@ DELAYS: dict[str, float | None] = {
 ERRORS: list[tuple[RayAgentError, str | None]] = [
     (RayAgentJobNotStartedError("late"), "start_timeout"),
     (RayAgentJobMissingError("gone", 404), "job_lost"),
-    (RayAgentGPUUnavailableError("no GPU", 503), "resources"),
+    (RayAgentResourcesError("no GPU", 503), "resources"),
     (RayAgentResourcesError("no node"), "resources"),
-    (RayAgentConnectionRefusedError("refused"), "unreachable"),
+    (RayAgentUnreachableError("refused"), "unreachable"),
     (RayAgentTimeoutError("slow"), "unreachable"),
     (RayAgentServerError("bad gateway", 502), "unreachable"),
     (RayAgentServerError("failed", 500), "unreachable"),
-    (RayAgentRateLimitError("often", 429), "unreachable"),
+    (RayAgentHTTPError("often", 429), "unreachable"),
     (RayAgentResponseError("an HTML page"), "unreachable"),
     (RayAgentTLSError("unknown CA"), None),
-    (RayAgentAuthenticationError("wrong token", 401), None),
+    (RayAgentHTTPError("wrong token", 401), None),
     (RayAgentConfigError("no host"), None),
     (RayAgentInputError("wrong id"), None),
     (RayAgentError("killed"), None),

@@ -11,12 +11,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentConnectionError,
-    RayAgentPermissionError,
+    RayAgentHTTPError,
     RayAgentServeApplicationFailedError,
-    RayAgentServeApplicationTimeoutError,
     RayAgentServerError,
+    RayAgentWaitTimeoutError,
 )
 from tests.scripted import Application, Down, Html, Play, Refuse, Reset
 from tests.stack.processes import NO_AGENT
@@ -142,7 +141,7 @@ def test_the_timeout_ends_it_whatever_the_agent_says(
         run(target=target, timeout=0.4)
     assert TOKEN not in str(caught.value)
     if way == "deferred":
-        assert isinstance(caught.value, RayAgentServeApplicationTimeoutError)
+        assert isinstance(caught.value, RayAgentWaitTimeoutError)
         assert re.search(words, str(caught.value))
 
 
@@ -158,7 +157,7 @@ def test_an_agent_that_stays_away_is_an_error_after_its_timeout(run: Run, serve:
 
 def test_a_refused_token_is_an_error_at_once(run: Run, serve: Serve) -> None:
     agent = serve(applications=[Application()], token="another")
-    with pytest.raises(RayAgentAuthenticationError) as caught:
+    with pytest.raises(RayAgentHTTPError, match="answered 401") as caught:
         run()
     assert len(agent.of(GET)) == 1
     assert TOKEN not in str(caught.value)
@@ -172,7 +171,7 @@ def test_a_refused_token_is_an_error_at_once(run: Run, serve: Serve) -> None:
         (said("DEPLOYING"), "soft_fail", "timeout of 0.3", AirflowSkipException),
         (said("DEPLOYING"), "never_fail", "timeout of 0.3", AirflowSkipException),
         (Refuse(403, "not yours"), "never_fail", "not yours", AirflowSkipException),
-        (Refuse(403, "not yours"), "soft_fail", "not yours", RayAgentPermissionError),
+        (Refuse(403, "not yours"), "soft_fail", "not yours", RayAgentHTTPError),
     ],
 )
 def test_what_ends_it_is_skipped_where_that_is_wanted_and_a_refusal_is_no_soft_failure(

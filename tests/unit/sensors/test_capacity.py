@@ -8,12 +8,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentCapacityTimeoutError,
     RayAgentError,
     RayAgentInputError,
     RayAgentResourcesError,
     RayAgentResponseError,
     RayAgentUnsupportedError,
+    RayAgentWaitTimeoutError,
 )
 from tests.scripted import DEFAULT, Answer, Refuse, ScriptedAgent
 from tests.unit.both_ways import both_ways
@@ -167,7 +167,7 @@ def test_the_timeout_says_what_is_missing_and_may_skip(service: str, run: Run, s
         run(timeout=0.3)
     with pytest.raises(AirflowSkipException):
         run(timeout=0.3, soft_fail=True)
-    if isinstance(caught.value, RayAgentCapacityTimeoutError):
+    if isinstance(caught.value, RayAgentWaitTimeoutError):
         assert "did not have enough free within the timeout of 0.3 seconds. Free: 2" in str(caught.value)
     assert "Required: 4 GPUs. Missing: " in log.messages[0]
 

@@ -10,9 +10,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentConnectionError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentJobFailedError,
     RayAgentJobMissingError,
@@ -158,7 +158,7 @@ def test_an_agent_that_stays_away_is_the_agents_last_error(run: Run, connect: Co
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 def test_a_refused_token_ends_it_at_the_first_look(mode: str, run: Run, serve: Serve, log: TaskLog) -> None:
     agent = serve(make_silent_job(), token="another")
-    with pytest.raises(RayAgentAuthenticationError) as caught:
+    with pytest.raises(RayAgentHTTPError, match="answered 401") as caught:
         run(mode=mode)
     assert len(agent.requests) == 1
     assert not [text for text in (str(caught.value), *log.messages) if TOKEN in text]
@@ -212,7 +212,7 @@ def test_soft_fail_does_not_hide_what_the_job_is_not_to_blame_for(run: Run, conn
     with pytest.raises(RayAgentJobMissingError):
         run(soft_fail=True, job_missing_timeout=0.1)
     serve(token="another")
-    with pytest.raises(RayAgentAuthenticationError):
+    with pytest.raises(RayAgentHTTPError, match="answered 401"):
         run(soft_fail=True)
     with pytest.raises(RayAgentInputError):
         run(soft_fail=True, job_id="../x")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentGPUUnavailableError, RayAgentInputError
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError, RayAgentResourcesError
 from airflow_provider_rayagent.services import plugins
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.plugins import job_id_in
@@ -109,7 +109,7 @@ def test_the_error_for_an_argument_that_is_not_json_names_it(value: Any) -> None
 
 
 def test_missing_gpus_are_not_an_outage() -> None:
-    error = RayAgentGPUUnavailableError("x", 503)
+    error = RayAgentResourcesError("x", 503)
     assert not may_retry(run(), error)
     assert not may_retry(AGENT.list_plugin_releases(), error)
 

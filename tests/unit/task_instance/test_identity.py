@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from airflow_provider_rayagent.exceptions import RayAgentTaskIdentityError
+from airflow_provider_rayagent.exceptions import RayAgentUnsupportedError
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity, job_key, unknown_dimensions
 from tests.unit.support import LoopTaskInstance, TaskInstance, make_context
 
@@ -83,7 +83,7 @@ class Sharded(TaskInstance):
     ],
 )
 def test_what_is_not_known_is_refused_by_name(ti: TaskInstance, context: dict[str, Any], name: str) -> None:
-    with pytest.raises(RayAgentTaskIdentityError, match=f"instances by {name}, which this version"):
+    with pytest.raises(RayAgentUnsupportedError, match=f"instances by {name}, which this version"):
         key(ti, **context)
 
 
@@ -105,7 +105,7 @@ def test_the_key_of_airflows_own_task_state_is_looked_at(monkeypatch: pytest.Mon
         shard: str = "east"
 
     monkeypatch.setattr(state, "TaskScope", Scope)
-    with pytest.raises(RayAgentTaskIdentityError, match="instances by shard, which"):
+    with pytest.raises(RayAgentUnsupportedError, match="instances by shard, which"):
         key(Instance())
     assert key(Instance(shard="")) == PLAIN
 

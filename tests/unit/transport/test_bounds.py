@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConnectionError,
-    RayAgentRedirectError,
+    RayAgentHTTPError,
     RayAgentResponseError,
     RayAgentServerError,
     RayAgentTimeoutError,
@@ -144,7 +144,7 @@ def test_a_body_that_is_not_a_log_stream_is_not_read(transport: Transport, sourc
     """A proxy that drops ``Upgrade`` responds with the whole log; a login page may follow a redirect or not."""
     wall = long_answer(status, "text/plain" if source == "websocket" else "text/html")
     with ScriptedAgent(Job(ws=[wall], sse=[wall])) as server:
-        with pytest.raises((RayAgentResponseError, RayAgentRedirectError)):
+        with pytest.raises((RayAgentResponseError, RayAgentHTTPError)):
             transport.open(config_of(server), source)
         server.wait_until(lambda: server.open_connections == 0)
         assert [request.route for request in server.requests] == [ROUTES[source]]
@@ -153,7 +153,7 @@ def test_a_body_that_is_not_a_log_stream_is_not_read(transport: Transport, sourc
 
 def test_a_redirect_that_is_not_followed_is_not_read(transport: Transport) -> None:
     with ScriptedAgent(Job(), answers={GET: [long_answer(302)]}) as server:
-        with pytest.raises(RayAgentRedirectError):
+        with pytest.raises(RayAgentHTTPError, match="a redirect to"):
             transport.send(config_of(server), AGENT.get_job(JobId("j1")))
         server.wait_until(lambda: server.open_connections == 0)
         assert server.bytes_sent < FEW_BYTES

@@ -14,10 +14,10 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
     RayAgentError,
     RayAgentHTTPError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.tail.end import End
@@ -81,7 +81,7 @@ ROWS = {
     "a proxy that is not there": Row(
         {"HTTP_PROXY": f"http://user:{SECRET}@{{dead}}"},
         error=(
-            RayAgentConnectionRefusedError,
+            RayAgentUnreachableError,
             r"^Nothing listens at http://\S+ \(through the proxy http://127.0.0.1:1\)",
         ),
     ),

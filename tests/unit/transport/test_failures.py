@@ -15,12 +15,10 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
     RayAgentError,
-    RayAgentNameResolutionError,
     RayAgentTimeoutError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
@@ -81,7 +79,7 @@ def test_a_stream_opened_in_an_except_block_reports_its_own_error(transport: Tra
 @pytest.mark.parametrize(
     ("url", "extra", "error"),
     [
-        ("http://agent.invalid", {}, RayAgentNameResolutionError),
+        ("http://agent.invalid", {}, RayAgentUnreachableError),
         ("https://127.0.0.1:1", {"ca_bundle": "/nowhere/ca.pem"}, RayAgentConfigError),
         ("https://127.0.0.1:1", {"client_cert": "/nowhere/c.pem"}, RayAgentConfigError),
     ],
@@ -116,18 +114,18 @@ class ConnectTimeout(Exception):  # noqa: N818
         (requests.exceptions.InvalidURL("x"), REQUESTS_ERRORS, RayAgentConfigError),
         (requests.exceptions.InvalidHeader("x"), REQUESTS_ERRORS, RayAgentConfigError),
         (httpx.InvalidURL("x"), HTTPX_ERRORS, RayAgentConfigError),
-        (caused(httpx.ConnectError("x"), socket.gaierror()), HTTPX_ERRORS, RayAgentNameResolutionError),
+        (caused(httpx.ConnectError("x"), socket.gaierror()), HTTPX_ERRORS, RayAgentUnreachableError),
         (
             requests.exceptions.SSLError(MaxRetryError(None, "", SSLError(ssl.SSLError(1, "x")))),  # type: ignore[arg-type]
             REQUESTS_ERRORS,
             RayAgentTLSError,
         ),
         (caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError()), HTTPX_ERRORS, RayAgentTLSError),
-        (ConnectionRefusedError(), REQUESTS_ERRORS, RayAgentConnectionRefusedError),
-        (requests.ConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectTimeoutError),
-        (ShortConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectTimeoutError),
-        (caused(httpx.ConnectTimeout("x"), TimeoutError()), HTTPX_ERRORS, RayAgentConnectTimeoutError),
-        (TimeoutError("_ssl.c:9: The handshake operation timed out"), HTTPX_ERRORS, RayAgentConnectTimeoutError),
+        (ConnectionRefusedError(), REQUESTS_ERRORS, RayAgentUnreachableError),
+        (requests.ConnectTimeout(), REQUESTS_ERRORS, RayAgentUnreachableError),
+        (ShortConnectTimeout(), REQUESTS_ERRORS, RayAgentUnreachableError),
+        (caused(httpx.ConnectTimeout("x"), TimeoutError()), HTTPX_ERRORS, RayAgentUnreachableError),
+        (TimeoutError("_ssl.c:9: The handshake operation timed out"), HTTPX_ERRORS, RayAgentUnreachableError),
         (requests.ReadTimeout(), REQUESTS_ERRORS, RayAgentTimeoutError),
         (ReadTimeoutError(None, "", "x"), REQUESTS_ERRORS, RayAgentTimeoutError),  # type: ignore[arg-type]
         (httpx.ReadTimeout("x"), HTTPX_ERRORS, RayAgentTimeoutError),

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.errors.service_errors import RayAgentConnectTimeoutError
+from airflow_provider_rayagent.errors.service_errors import RayAgentUnreachableError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport.aio import AsyncAgent
@@ -40,7 +40,7 @@ async def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     with ScriptedAgent(Job()) as server:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         try:
-            assert {type(error) for error in await ask(f"http://{HANGS}")} == {RayAgentConnectTimeoutError}
+            assert {type(error) for error in await ask(f"http://{HANGS}")} == {RayAgentUnreachableError}
             assert lookups == [HANGS]
             found = await ask(server.url.replace("127.0.0.1", "localhost"))
             assert [job["status"] for job in found] == ["SUCCEEDED"] * 4

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.connection.config import AgentConfig
-from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentRedirectError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport.responses import check_status
@@ -46,7 +46,7 @@ def test_a_post_follows_a_redirect_that_preserves_the_method(status: int, make_a
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_post_does_not_turn_into_a_get(status: int, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={POST: [Redirect("/jobs/", status)]}) as server, make_agent(server) as agent:
-        with pytest.raises(RayAgentRedirectError) as caught:
+        with pytest.raises(RayAgentHTTPError, match="a redirect to") as caught:
             agent.send(AGENT.stop_job(JobId("j1")))
         assert caught.value.status_code == status
         assert len(server.requests) == 1
@@ -59,7 +59,7 @@ def test_a_redirect_to_another_host_or_port_is_not_followed(call: Call, make_age
     with ScriptedAgent(Job()) as other, ScriptedAgent(Job()) as server, make_agent(server) as agent:
         for target in (other.url, other.url.replace("127.0.0.1", "localhost"), other.url.replace("http:", "")):
             server.answers["*"] = [Redirect(f"{target}jobs/j1/")]
-            with pytest.raises(RayAgentRedirectError) as caught:
+            with pytest.raises(RayAgentHTTPError, match="a redirect to") as caught:
                 agent.send(call)
             assert caught.value.status_code == 307
             assert target in str(caught.value)
@@ -93,7 +93,7 @@ def test_the_error_for_an_invalid_redirect_names_its_target(target: str, make_ag
 )
 def test_of_a_target_only_scheme_host_port_and_path_are_told(target: str, shown: str) -> None:
     call = AGENT.get_job(JobId("j1"))
-    with pytest.raises(RayAgentRedirectError, match=f"a redirect to {re.escape(shown)}; not followed"):
+    with pytest.raises(RayAgentHTTPError, match=f"a redirect to {re.escape(shown)}; not followed"):
         check_status(call, 302, {"location": target}, b"", AgentConfig("http://agent/"))
 
 
@@ -101,7 +101,7 @@ def test_a_token_in_the_target_is_redacted(make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Redirect(f"http://evil.example/?t={TOKEN}")]}) as server,
         make_agent(server) as agent,
-        pytest.raises(RayAgentRedirectError) as caught,
+        pytest.raises(RayAgentHTTPError, match="a redirect to") as caught,
     ):
         agent.send(AGENT.get_job(JobId("j1")))
     assert "evil.example" in str(caught.value)
@@ -110,7 +110,7 @@ def test_a_token_in_the_target_is_redacted(make_agent: MakeAgent) -> None:
 
 def test_a_redirect_loop_ends(make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={GET: [Redirect("/jobs/j1/")]}) as server, make_agent(server) as agent:
-        with pytest.raises(RayAgentRedirectError):
+        with pytest.raises(RayAgentHTTPError, match="a redirect to"):
             agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.requests) < 10
 
@@ -120,7 +120,7 @@ def test_a_redirect_without_a_target_is_an_error(make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [step]}) as server,
         make_agent(server) as agent,
-        pytest.raises(RayAgentRedirectError),
+        pytest.raises(RayAgentHTTPError, match="a redirect to"),
     ):
         agent.send(AGENT.get_job(JobId("j1")))
 

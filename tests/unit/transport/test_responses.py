@@ -11,13 +11,10 @@ import pytest
 
 from airflow_provider_rayagent.connection.config import AgentConfig
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
     RayAgentConnectionError,
     RayAgentError,
     RayAgentHTTPError,
     RayAgentNotFoundError,
-    RayAgentPermissionError,
-    RayAgentRateLimitError,
     RayAgentResponseError,
     RayAgentServerError,
 )
@@ -165,25 +162,25 @@ def test_an_html_page_with_status_200_is_an_error(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "kind", "code"),
     [
-        (400, RayAgentHTTPError),
-        (401, RayAgentAuthenticationError),
-        (403, RayAgentPermissionError),
-        (404, RayAgentNotFoundError),
-        (422, RayAgentHTTPError),
-        (429, RayAgentRateLimitError),
-        (500, RayAgentServerError),
-        (503, RayAgentServerError),
-        (599, RayAgentServerError),
+        (400, RayAgentHTTPError, Code.REQUEST_REFUSED),
+        (401, RayAgentHTTPError, Code.TOKEN),
+        (403, RayAgentHTTPError, Code.TOKEN),
+        (404, RayAgentNotFoundError, Code.REQUEST_REFUSED),
+        (422, RayAgentHTTPError, Code.REQUEST_REFUSED),
+        (429, RayAgentHTTPError, Code.SERVICE_FAILED),
+        (500, RayAgentServerError, Code.SERVICE_FAILED),
+        (503, RayAgentServerError, Code.SERVICE_FAILED),
+        (599, RayAgentServerError, Code.SERVICE_FAILED),
     ],
 )
-def test_each_error_status_has_its_error_class(status: int, kind: type[RayAgentHTTPError]) -> None:
+def test_each_error_status_has_its_error_class_and_code(status: int, kind: type[RayAgentHTTPError], code: Code) -> None:
     error = refused(Answer(status, {"detail": "so it is"}))
     assert type(error) is kind
     assert error.status_code == status
     assert error.detail == f"GET /jobs/j1/ answered {status}: so it is"
-    assert str(error) == f"{error.code}: {error.detail}"
+    assert str(error) == f"{code.value}: {error.detail}"
 
 
 def test_the_words_of_the_service_are_shown_in_one_line() -> None:

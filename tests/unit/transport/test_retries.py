@@ -10,12 +10,11 @@ import pytest
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
     RayAgentHTTPError,
     RayAgentNotFoundError,
-    RayAgentRateLimitError,
     RayAgentServerError,
     RayAgentTimeoutError,
+    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
@@ -82,7 +81,7 @@ def test_a_get_is_not_retried_after_a_permanent_error(status: int, make_agent: M
 @pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503), Refuse(429)], ids=named)
 def test_a_get_is_retried_up_to_the_limit(outage: Step, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={GET: [outage]}) as server, make_agent(server) as agent:
-        with pytest.raises((RayAgentConnectionError, RayAgentServerError, RayAgentRateLimitError)):
+        with pytest.raises((RayAgentConnectionError, RayAgentHTTPError)):
             agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.of(GET)) == MAX_TRIES
 
@@ -166,7 +165,7 @@ def test_an_agent_that_stays_unreachable_is_given_up(make_agent: MakeAgent) -> N
     pauses: list[float] = []
     with ScriptedAgent() as server:
         server.down()
-        with make_agent(server, sleep=pauses.append) as agent, pytest.raises(RayAgentConnectionRefusedError):
+        with make_agent(server, sleep=pauses.append) as agent, pytest.raises(RayAgentUnreachableError):
             agent.send(AGENT.stop_job(JobId("j1")))
     assert len(pauses) == MAX_TRIES - 1
 
@@ -179,7 +178,7 @@ def test_an_agent_that_stays_unreachable_is_given_up(make_agent: MakeAgent) -> N
         (Play(Silence()), RayAgentTimeoutError),
         (Refuse(502), RayAgentServerError),
         (Refuse(503), RayAgentServerError),
-        (Refuse(429), RayAgentRateLimitError),
+        (Refuse(429), RayAgentHTTPError),
         (Answer(200, b'{"stop', length=500), RayAgentConnectionError),
     ],
     ids=named,
@@ -240,10 +239,10 @@ def test_a_get_without_a_response_ends_within_its_timeouts(make_agent: MakeAgent
 @pytest.mark.parametrize(
     ("call", "error", "again"),
     [
-        (AGENT.health_check, RayAgentConnectionRefusedError("x"), True),
+        (AGENT.health_check, RayAgentUnreachableError("x"), True),
         (AGENT.health_check, ValueError("x"), False),
         (lambda: AGENT.stop_job(JobId("j")), RayAgentConnectionError("x"), False),
-        (lambda: AGENT.stop_job(JobId("j")), RayAgentConnectionRefusedError("x"), True),
+        (lambda: AGENT.stop_job(JobId("j")), RayAgentUnreachableError("x"), True),
     ],
 )
 def test_retries_depend_on_the_method_and_the_error(call: Callable[[], Call], error: Exception, again: bool) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentConnectTimeoutError,
     RayAgentError,
-    RayAgentRedirectError,
+    RayAgentHTTPError,
     RayAgentTimeoutError,
     RayAgentTLSError,
+    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
@@ -123,7 +123,7 @@ def test_a_handshake_that_is_not_answered_is_told_apart_from_an_answer_that_is_l
     use: str, transport: Transport, agent: ScriptedAgent
 ) -> None:
     agent.connects = [Play(Silence())]
-    with pytest.raises(RayAgentConnectTimeoutError, match=r"No TLS handshake .* within 0\.2"):
+    with pytest.raises(RayAgentUnreachableError, match=r"No TLS handshake .* within 0\.2"):
         USES[use](transport, config_of(agent.url.replace("http:", "https:"), connect_timeout=0.2))
 
 
@@ -138,7 +138,7 @@ def test_reading_the_cas_does_not_take_from_the_time_for_the_service(
 
     monkeypatch.setattr(aio, "_environment_and_tls", read_slowly)
     agent.connects = [Play(Silence())]
-    with pytest.raises(RayAgentConnectTimeoutError, match="No TLS handshake"):
+    with pytest.raises(RayAgentUnreachableError, match="No TLS handshake"):
         USES["http"](transport, config_of(agent.url.replace("http:", "https:"), connect_timeout=0.2))
 
 
@@ -173,6 +173,6 @@ def test_a_redirect_from_https_to_http_is_not_followed(
 ) -> None:
     agent.answers["GET health/"] = [Redirect(f"http://127.0.0.1:{front.port}/jobs/"), Redirect(f"{agent.url}jobs/")]
     for _ in range(2):
-        with pytest.raises(RayAgentRedirectError, match="not followed"):
+        with pytest.raises(RayAgentHTTPError, match="not followed"):
             transport.send(config_of(front.url, ca_bundle=str(authority.bundle)), AGENT.health_check())
     assert {request.route for request in agent.requests} == {"GET health/"}

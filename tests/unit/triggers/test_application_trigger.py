@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
-    RayAgentConnectionRefusedError,
+    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentServerError,
+    RayAgentUnreachableError,
 )
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.waits.application_wait import ApplicationOutcome
 from airflow_provider_rayagent.waits.waiting import WaitResult
@@ -68,6 +69,8 @@ def test_what_keeps_it_from_an_answer_is_the_events_error(serve: Serve, connect:
     unreachable = wait(agent_unreachable_timeout=0.3)
     outcomes = [refused, invalid, unreachable]
     assert {outcome.result for outcome in outcomes} == {WaitResult.AGENT_UNREACHABLE}
-    errors = [RayAgentAuthenticationError, RayAgentInputError, RayAgentConnectionRefusedError]
+    errors = [RayAgentHTTPError, RayAgentInputError, RayAgentUnreachableError]
     assert [type(outcome.error) for outcome in outcomes] == errors
+    assert refused.error is not None
+    assert refused.error.code is Code.TOKEN
     assert TOKEN not in json.dumps([outcome.to_event() for outcome in outcomes])

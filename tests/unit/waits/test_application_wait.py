@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentConnectionError,
     RayAgentError,
     RayAgentNotFoundError,
-    RayAgentPermissionError,
-    RayAgentRedirectError,
     RayAgentResponseError,
     RayAgentServerError,
+    for_status,
 )
 from airflow_provider_rayagent.services.jobs import MAX_TEXT
 from airflow_provider_rayagent.waits.application_wait import (
@@ -144,10 +142,9 @@ def test_a_response_resets_the_unreachable_timeout(answer: dict[str, Any] | None
 
 
 @pytest.mark.parametrize(
-    "kind", [RayAgentAuthenticationError, RayAgentConfigError, RayAgentPermissionError, RayAgentRedirectError]
+    "refusal", [*(for_status(status, "no") for status in (302, 401, 403)), RayAgentConfigError("no")]
 )
-def test_a_permanent_error_ends_waiting_only_for_the_first_request(kind: type[RayAgentError]) -> None:
-    refusal = kind("no", 401)
+def test_a_permanent_error_ends_waiting_only_for_the_first_request(refusal: RayAgentError) -> None:
     assert make_wait().failed(refusal, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait()
     wait.received(None, 0)
@@ -157,7 +154,7 @@ def test_a_permanent_error_ends_waiting_only_for_the_first_request(kind: type[Ra
 
 @pytest.mark.parametrize("wanted", [*WaitResult, None])
 @pytest.mark.parametrize("application", [None, summarize(app("UNHEALTHY", message="é"))])
-@pytest.mark.parametrize("error", [None, RayAgentAuthenticationError("no: é", 401)])
+@pytest.mark.parametrize("error", [None, for_status(401, "no: é")])
 def test_an_outcome_round_trips_through_its_event(
     wanted: WaitResult | None, application: dict[str, Any] | None, error: RayAgentError | None
 ) -> None:
