@@ -30,7 +30,7 @@ from tests.tail.stage import play
 from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from tests.tail.drivers import Driver
     from tests.tail.stage import Fault
 
@@ -54,7 +54,7 @@ class ReferenceClient:
         self._local = threading.local()
         self._processes: list[subprocess.Popen[str]] = []
 
-    def __call__(self, config: AgentConfig, job_id: str, protocol: str) -> Outcome:
+    def __call__(self, config: ServiceConfig, job_id: str, protocol: str) -> Outcome:
         request = {
             "method": METHODS[protocol],
             "args": [job_id],

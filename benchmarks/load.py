@@ -19,8 +19,8 @@ from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from airflow_provider_rayagent.transport.log_responses import SLICE_SECONDS
 from benchmarks.measure import Line, Target
 from tests.scripted import Follow, Job, Play, Refuse, ScriptedAgent
@@ -161,10 +161,10 @@ def over_sockets(case: str, seconds: float) -> int:
     stopped = threading.Event()
     with (
         ScriptedAgent(job, answers=answers) as agent,
-        BlockingAgent(read_config(host=agent.url)) as transport,
+        BlockingServiceClient(read_config(host=agent.url)) as transport,
         ThreadPoolExecutor(1) as pool,
     ):
-        follower = Follower(transport, JobId(job.job_id), SETTINGS, stopped=stopped)
+        follower = BlockingFollower(transport, JobId(job.job_id), SETTINGS, stopped=stopped)
         following = pool.submit(lambda: [None for _ in follower.blocking_items()])
         ends = time.monotonic() + seconds
         second = 1

@@ -49,12 +49,12 @@ def read_with_ours(url: str, job_id: str, last: str) -> Reading:
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import lines_in
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
-    from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+    from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 
-    with BlockingAgent(read_config(host=url, extra={"service": "ray"})) as agent:
+    with BlockingServiceClient(read_config(host=url, extra={"service": "ray"})) as agent:
         reading = Reading(last)
-        for items in Follower(agent, JobId(job_id), TailSettings()).blocking_items():
+        for items in BlockingFollower(agent, JobId(job_id), TailSettings()).blocking_items():
             lines = lines_in(items)
             reading.add(len(lines))
             if lines and lines[-1] == last:

@@ -27,7 +27,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 from benchmarks.measure import Line
 from benchmarks.processes import ROOT, cpu_seconds
@@ -113,7 +113,7 @@ def head_processes(agent: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-class CountingAgent(AsyncAgent):
+class CountingAgent(AsyncServiceClient):
     """Counts requests."""
 
     requests = 0
@@ -129,7 +129,7 @@ async def run_tails(url: str, token: str, count: int, jobs: list[str]) -> dict[s
     delays: list[float] = []
     began = time.monotonic()
 
-    async def run_tail(agent: AsyncAgent, number: int) -> None:
+    async def run_tail(agent: AsyncServiceClient, number: int) -> None:
         await asyncio.sleep(number / count)
         follower = AsyncFollower(agent, JobId(jobs[number % len(jobs)]), TailSettings())
         async with contextlib.aclosing(follower.items()) as lists:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from benchmarks.feeder import LINE_BYTES
 from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.processes import ROOT
@@ -89,7 +89,7 @@ def job_with_log(ray: Cluster, lines: int, seconds: int) -> str:
     log = ray.log_file(job_id)
     wait_until(lambda: (log.exists() and log.stat().st_size > lines * LINE_BYTES) or None, "the log is not written")
     if not seconds:
-        with BlockingAgent(read_config(host=ray.dashboard_url, extra={"service": "ray"})) as agent:
+        with BlockingServiceClient(read_config(host=ray.dashboard_url, extra={"service": "ray"})) as agent:
             job = agent.config.service.get_job(JobId(job_id))
             wait_until(lambda: agent.send(job)["status"] == "SUCCEEDED" or None, "the job does not end")
     return job_id

@@ -16,8 +16,8 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from benchmarks.feeder import BLOCK, BLOCK_LINES, feeder
 from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.processes import ROOT
@@ -59,8 +59,8 @@ def ours(url: str, lines: int) -> float:
     replay = Replay(cursor)
     for _ in range(lines // BLOCK_LINES):
         replay.advance("".join(BLOCK), BLOCK_LINES)
-    with BlockingAgent(read_config(host=url, token="t")) as agent:
-        follower = Follower(agent, JobId(job_id(lines)), TailSettings(sources=("websocket",)), cursor=cursor)
+    with BlockingServiceClient(read_config(host=url, token="t")) as agent:
+        follower = BlockingFollower(agent, JobId(job_id(lines)), TailSettings(sources=("websocket",)), cursor=cursor)
         begun = time.perf_counter()
         items = follower.blocking_items()
         while not lines_in(next(items)):

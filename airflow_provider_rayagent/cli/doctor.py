@@ -13,12 +13,12 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result, check_connection, explain_failure
 from airflow_provider_rayagent.services.jobs import JobStatus, started_at
 from airflow_provider_rayagent.services.validation import validate_job_id
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
     Job = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ CHECKS = ("versions", "connection", "links", "jobs", "job log", "WebSocket", "SS
 """The checks, in the order of their lines. Those after a connection or jobs that are wrong are left out."""
 
 
-def diagnose(config: AgentConfig, job_id: str | None = None) -> Iterator[Finding]:
+def diagnose(config: ServiceConfig, job_id: str | None = None) -> Iterator[Finding]:
     """Yield the findings of :data:`CHECKS`, each as it is found.
 
     :param job_id: the job whose log is read; ``None``: the newest that runs, or the newest.
@@ -37,22 +37,22 @@ def diagnose(config: AgentConfig, job_id: str | None = None) -> Iterator[Finding
         validate_job_id(job_id)
     versions = f"provider {__version__}, Airflow {airflow_version}, Python {platform.python_version()}."
     yield Finding("versions", Result.OK, versions)
-    with BlockingAgent(config) as agent:
-        for finding in check_connection(agent):
+    with BlockingServiceClient(config) as client:
+        for finding in check_connection(client):
             yield finding
             if finding.check == "connection" and finding.result is Result.PROBLEM:
                 return
         try:
-            jobs = agent.send(config.service.list_jobs())
+            jobs = client.send(config.service.list_jobs())
         except RayAgentError as error:
-            yield Finding("jobs", Result.PROBLEM, explain_failure(agent, error))
+            yield Finding("jobs", Result.PROBLEM, explain_failure(client, error))
             return
         yield Finding("jobs", Result.OK, f"The service lists its jobs: {len(jobs)}.")
         chosen = job_id or _newest(jobs)
         if chosen is None:
             yield Finding("job log", Result.NOT_APPLICABLE, "The service has no job whose log can be read.")
         else:
-            yield from check_log(agent, validate_job_id(chosen))
+            yield from check_log(client, validate_job_id(chosen))
 
 
 def _newest(jobs: Sequence[Job]) -> str | None:

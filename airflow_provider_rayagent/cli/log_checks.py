@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import LogStreams
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.commands import StreamSource
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
     StreamCheck = Literal["WebSocket", "SSE"]
 
@@ -36,23 +36,23 @@ _REMEDIES: dict[StreamCheck, str] = {
 }
 
 
-def check_log(agent: BlockingAgent, job_id: JobId) -> Iterator[Finding]:
+def check_log(client: BlockingServiceClient, job_id: JobId) -> Iterator[Finding]:
     """Yield whether the log of a job can be read, and whether it arrives as a stream."""
-    finding, has_text = finish(_check_whole_log(agent, job_id))
+    finding, has_text = finish(_check_whole_log(client, job_id))
     yield finding
-    streams = agent.config.service.streams
+    streams = client.config.service.streams
     for check in _SOURCES:
         if streams is None:
             yield Finding(check, Result.NOT_APPLICABLE, "Logs of this service are read by polling, not as a stream.")
         else:
-            yield finish(_check_stream(check, agent, streams, job_id, has_text=has_text))
+            yield finish(_check_stream(check, client, streams, job_id, has_text=has_text))
 
 
-async def _check_whole_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
+async def _check_whole_log(client: BlockingServiceClient, job_id: JobId) -> tuple[Finding, bool]:
     """Return whether the log of a job can be read, and whether it has text. Only its beginning is read."""
     text: str | None = ""
     try:
-        async with opened_log(agent, job_id) as log:
+        async with opened_log(client, job_id) as log:
             # An empty text means that nothing came for a while; only `None` is the end.
             while log is not None and text == "":
                 text = await log.read()
@@ -64,7 +64,7 @@ async def _check_whole_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding
 
 
 async def _check_stream(
-    check: StreamCheck, agent: BlockingAgent, streams: LogStreams, job_id: JobId, *, has_text: bool
+    check: StreamCheck, client: BlockingServiceClient, streams: LogStreams, job_id: JobId, *, has_text: bool
 ) -> Finding:
     """Return whether a stream of a job's log can be opened, and whether its text arrives at once.
 
@@ -72,7 +72,7 @@ async def _check_stream(
     """
     source = _SOURCES[check]
     try:
-        stream = await open_stream(agent, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
+        stream = await open_stream(client, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
     except RayAgentError as error:
         return Finding(check, Result.PROBLEM, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
     # A stream without text says nothing for as long as the job is silent, so waiting would prove nothing.

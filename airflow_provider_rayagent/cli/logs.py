@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.record_builder import Record
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 _OUTCOMES = {JobStatus.SUCCEEDED: ExitCode.SUCCESS, JobStatus.STOPPED: ExitCode.STOPPED}
 """Exit codes of a followed job; every other terminal status is a failure, as it is for a task."""
@@ -41,7 +41,7 @@ _PROGRESS_SECONDS = 5.0
 class _Printer(Sink):
     """Prints the records of a job."""
 
-    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:  # noqa: ARG002
+    async def take(self, follower: Follower, items: Sequence[Item]) -> Sequence[Item]:  # noqa: ARG002
         """Return the items without unfinished lines, which are printed when they are complete."""
         return [item for item in items if not isinstance(item, Progress)]
 
@@ -116,7 +116,7 @@ def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
     return _outcome(follower)
 
 
-def _outcome(follower: Following) -> ExitCode:
+def _outcome(follower: Follower) -> ExitCode:
     if follower.end is End.JOB_ENDED:
         return _outcome_of_job(follower.job or {}, follower)
     if follower.end is End.JOB_MISSING:
@@ -128,7 +128,7 @@ def _outcome(follower: Following) -> ExitCode:
     return exit_code_of(error)
 
 
-def _outcome_of_job(job: Mapping[str, Any], follower: Following) -> ExitCode:
+def _outcome_of_job(job: Mapping[str, Any], follower: Follower) -> ExitCode:
     status = known_status(job)
     code = ExitCode.FAILED if status is None else _OUTCOMES.get(status, ExitCode.FAILED)
     if code is not ExitCode.SUCCESS:

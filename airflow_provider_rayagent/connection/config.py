@@ -37,7 +37,7 @@ SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, 
 
 
 @dataclass(frozen=True)
-class AgentConfig:
+class ServiceConfig:
     """Configuration of a client for one agent.
 
     :param base_url: absolute ``http`` or ``https`` URL, ending with a slash.
@@ -114,7 +114,7 @@ def read_config(
     mask: Callable[[str], object] = str,
     token_folders: PermittedFolders | None = None,
     tls_folders: PermittedFolders | None = None,
-) -> AgentConfig:
+) -> ServiceConfig:
     """Return the configuration for the parts of a connection. Reads no file.
 
     :param host: host name, IP address, or a URL with scheme, port and path prefix.
@@ -138,7 +138,7 @@ def read_config(
         headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
     base_url = _base_url(host, port, schema, service)
     pages, page_problems = read_pages(extra, service.job_page(base_url))
-    return AgentConfig(
+    return ServiceConfig(
         base_url=base_url,
         headers=headers,
         connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),

@@ -10,7 +10,7 @@ from airflow_provider_rayagent.services.jobs import has_ended
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
 
 class JobLinks:
@@ -20,7 +20,7 @@ class JobLinks:
     :param job: the details of the job, if they are known.
     """
 
-    def __init__(self, config: AgentConfig | None, job_id: str, job: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: ServiceConfig | None, job_id: str, job: Mapping[str, Any] | None = None) -> None:
         self._config = config
         self._job_id = job_id
         self._made_at = time.time()

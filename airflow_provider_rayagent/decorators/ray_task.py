@@ -18,12 +18,11 @@ from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSO
 from airflow_provider_rayagent.decorators.secret_arguments import secret_texts
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobFailedError, RayAgentRunFailedError
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
-from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
 from airflow_provider_rayagent.render.records import MAX_PROBLEMS
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize
 from airflow_provider_rayagent.text.xcom_keys import key_problem_of_job
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.transport.aio import AsyncAgent
+    from airflow_provider_rayagent.transport.aio import AsyncServiceClient
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
 
@@ -43,7 +43,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
 
     def __init__(self, rayagent_conn_id: str = ServiceHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(rayagent_conn_id, **kwargs)
-        self._agent: AsyncAgent | None = None
+        self._client: AsyncServiceClient | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,12 +51,12 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def get_async_conn(self) -> AsyncAgent:
+    async def get_async_conn(self) -> AsyncServiceClient:
         """Return the transport with its connection pool, which all hooks for the same agent in this event loop share.
 
         :raises RayAgentConfigError: if the connection can't be used.
         """
-        if self._agent is None:
+        if self._client is None:
             from asgiref.sync import sync_to_async
 
             connection = await self.aget_connection(self.rayagent_conn_id)
@@ -64,16 +64,16 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
             config = await sync_to_async(config_from_connection)(connection)
             pool = await asyncio.to_thread(_load_transport)
             # Asked again: another coroutine may have leased one meanwhile, and only one is returned.
-            if self._agent is None:
-                self._agent = pool.lease(config)
-        return self._agent
+            if self._client is None:
+                self._client = pool.lease(config)
+        return self._client
 
     async def close(self) -> None:
         """Release the transport; the last hook closes its connections. The hook can be used again."""
         # Before the await, so that two calls at a time do not return the same lease twice.
-        agent, self._agent = self._agent, None
-        if agent is not None:
-            await _load_transport().release(agent)
+        client, self._client = self._client, None
+        if client is not None:
+            await _load_transport().release(client)
 
     async def list_jobs(self) -> list[dict[str, Any]]:
         """Return all jobs that the agent knows, each in the form of :meth:`get_job`."""
@@ -134,11 +134,11 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     ) -> AsyncFollower:
         """Return a follower that yields a job's lines, notices and status changes; see :class:`AsyncFollower`."""
         valid_id = validate_job_id(job_id)
-        agent = await self.get_async_conn()
+        client = await self.get_async_conn()
         # After get_async_conn(), which has loaded it in a thread: to load it here would block the event loop.
         from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
-        return AsyncFollower(agent, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
+        return AsyncFollower(client, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
     async def list_nodes(self) -> list[dict[str, Any]]:
         """Return the nodes of the Ray cluster."""
@@ -225,12 +225,12 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         await self._send(lambda service: service.delete_serve_application(name))
 
     async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
-        agent = await self.get_async_conn()
-        operation = make(agent.config.service)
+        client = await self.get_async_conn()
+        operation = make(client.config.service)
         if timeout is None:
-            return await agent.send(operation)
+            return await client.send(operation)
         # Not the shared client, whose timeouts are for all who use it.
-        async with type(agent)(config_with_timeout(agent.config, timeout)) as custom:
+        async with type(client)(config_with_timeout(client.config, timeout)) as custom:
             return await custom.send(operation)
 
     async def _compute(self, function: Callable[[], ResultT]) -> ResultT:

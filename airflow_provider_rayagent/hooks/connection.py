@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.connection.permitted_files import (
     API_SERVER_FOLDERS,
     FOLDERS,
@@ -24,7 +24,7 @@ _API_SERVER = "airflow.api_fastapi.main"
 """The module of the API server, which nothing else imports (``airflow/cli/commands/api_server_command.py``)."""
 
 
-def config_from_connection(connection: Any) -> AgentConfig:
+def config_from_connection(connection: Any) -> ServiceConfig:
     """Return the configuration in an Airflow connection, and register its secrets for masking in logs.
 
     A token in a file is read, and registered, at the first request.
@@ -69,7 +69,7 @@ def permitted_folders(option: str) -> PermittedFolders:
     return PermittedFolders(paths, f"[{SECTION}] {option}")
 
 
-def config_with_timeout(config: AgentConfig, timeout: object) -> AgentConfig:
+def config_with_timeout(config: ServiceConfig, timeout: object) -> ServiceConfig:
     """Return a copy of the configuration with other timeouts.
 
     :param timeout: pair of connect and read timeout in seconds.

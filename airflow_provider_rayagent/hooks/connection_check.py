@@ -23,9 +23,9 @@ from airflow_provider_rayagent.transport.responses import brief
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.service import Service
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
 # The form of an agent's health is not specified: these words are a problem, all others are not.
 _UNHEALTHY = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
@@ -53,51 +53,51 @@ class Finding(NamedTuple):
     text: str
 
 
-def check_connection(agent: BlockingAgent) -> Iterator[Finding]:
+def check_connection(client: BlockingServiceClient) -> Iterator[Finding]:
     """Yield whether the connection works; if it does, whether its links do.
 
     :raises RayAgentConfigError: if the connection is invalid.
     """
-    service = agent.config.service
+    service = client.config.service
     try:
-        health = agent.send(service.health_check())
-        agent.send(service.check_usable())
+        health = client.send(service.health_check())
+        client.send(service.check_usable())
     except RayAgentError as error:
-        yield Finding("connection", Result.PROBLEM, explain_failure(agent, error))
+        yield Finding("connection", Result.PROBLEM, explain_failure(client, error))
         return
-    connection = _check_health(agent.config, health)
+    connection = _check_health(client.config, health)
     yield connection
     if connection.result is not Result.PROBLEM:
-        yield _check_links(agent.config)
+        yield _check_links(client.config)
 
 
-def explain_failure(agent: BlockingAgent, error: RayAgentError) -> str:
+def explain_failure(client: BlockingServiceClient, error: RayAgentError) -> str:
     """Return what to correct: the proxy, the service, the token or the tenant."""
-    config = agent.config
+    config = client.config
     if error.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return f"{error.detail} Correct user and password of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."
     is_refusal = isinstance(error, RayAgentHTTPError) and error.status_code in REJECTED
     if not is_refusal and not isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
         return error.detail
-    other = _wrong_service(agent)
+    other = _wrong_service(client)
     if other is not None:
         return other
     if is_refusal:
-        return _explain_refusal(agent, error.status_code)
+        return _explain_refusal(client, error.status_code)
     what = f"The server at {config.base_url} is not {config.service.description}"
     return f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
 
 
-def _explain_refusal(agent: BlockingAgent, status: int | None) -> str:
-    config = agent.config
+def _explain_refusal(client: BlockingServiceClient, status: int | None) -> str:
+    config = client.config
     refusal = describe_refusal(config, status)
-    if config.has_token and config.service is RAY and _identity(agent, RAY) is None:
+    if config.has_token and config.service is RAY and _identity(client, RAY) is None:
         # A dashboard tells without a token what it is, but an agent does not.
         refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
     return refusal
 
 
-def describe_refusal(config: AgentConfig, status: int | None) -> str:
+def describe_refusal(config: ServiceConfig, status: int | None) -> str:
     """Return what to correct in a connection whose token is missing or rejected, as far as that is known by itself.
 
     :param status: 401 or 403.
@@ -112,12 +112,12 @@ def describe_refusal(config: AgentConfig, status: int | None) -> str:
     return f"{_noun(config)} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
 
 
-def _noun(config: AgentConfig) -> str:
+def _noun(config: ServiceConfig) -> str:
     label = config.service.label
     return f"{label[0].upper()}{label[1:]}"
 
 
-def _check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
+def _check_health(config: ServiceConfig, health: Mapping[str, Any]) -> Finding:
     """Return whether the service and its Ray are healthy by their own report, and what puts the token at risk."""
     ray = health.get("ray")
     name = config.service.identity(health)
@@ -138,7 +138,7 @@ def _check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
     return Finding("connection", Result.OK, f"{connected}.")
 
 
-def _check_links(config: AgentConfig) -> Finding:
+def _check_links(config: ServiceConfig) -> Finding:
     if config.page_problems:
         return Finding("links", Result.PROBLEM, " ".join(config.page_problems))
     names = [field_name(name) for name, template in config.pages.items() if template]
@@ -147,23 +147,23 @@ def _check_links(config: AgentConfig) -> Finding:
     return Finding("links", Result.OK, f"Jobs have links: {', '.join(names)}.")
 
 
-def _wrong_service(agent: BlockingAgent) -> str | None:
+def _wrong_service(client: BlockingServiceClient) -> str | None:
     """Return which other service answers at the connection's URL, in a sentence; ``None`` if that is not known."""
-    config = agent.config
+    config = client.config
     # If the right service answers, only a credential or a path is wrong.
-    if _identity(agent, config.service) is not None:
+    if _identity(client, config.service) is not None:
         return None
     for other in SERVICES.values():
-        if other is not config.service and (identity := _identity(agent, other)) is not None:
+        if other is not config.service and (identity := _identity(client, other)) is not None:
             found = brief(identity, config.redact)
             return f"At {config.base_url} is {found}: set {field_name('service')} to {other.name}."
     return None
 
 
-def _identity(agent: BlockingAgent, service: Service) -> str | None:
+def _identity(client: BlockingServiceClient, service: Service) -> str | None:
     try:
         # Once: somebody waits for the result, and that another service answers is only a guess.
-        identity: str | None = agent.send(service.identify(), tries=1)
+        identity: str | None = client.send(service.identify(), tries=1)
     except RayAgentError:
         return None
     return identity

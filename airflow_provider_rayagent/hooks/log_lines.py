@@ -10,19 +10,18 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentNotFoundError,
     RayAgentStreamLimitError,
 )
-from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
 from airflow_provider_rayagent.services.validation import validate_count, validate_timeout
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
 from airflow_provider_rayagent.text.bounds import utf8_length
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_provider_rayagent.tail.commands import TailSettings
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the hooks' log methods yield longer lines in pieces."""
@@ -78,12 +77,12 @@ def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) 
 class LimitedLines:
     """The lines of one call of a log method.
 
-    :param following: the follower of the job.
+    :param follower: the follower of the job.
     :param log: the hook's logger, for notices about the log.
     """
 
-    def __init__(self, following: Following, limits: StreamLimits, log: Any) -> None:
-        self._following = following
+    def __init__(self, follower: Follower, limits: StreamLimits, log: Any) -> None:
+        self._follower = follower
         self._limits = limits if limits.are_set else None
         self._log = log
         self._lines = self._bytes = 0
@@ -95,7 +94,7 @@ class LimitedLines:
         """
         for item in items:
             if isinstance(item, Notice):
-                self._log.warning("%s", sanitize(item.text, self._following.redact, length=MAX_NOTICE))
+                self._log.warning("%s", sanitize(item.text, self._follower.redact, length=MAX_NOTICE))
         lines = lines_in(items)
         return iter(lines) if self._limits is None else self._within(lines, self._limits)
 
@@ -109,7 +108,7 @@ class LimitedLines:
         self._lines += 1
         if limits.max_bytes is not None:
             self._bytes += utf8_length(line)
-        counted = (("max_messages", self._following.messages), ("max_lines", self._lines), ("max_bytes", self._bytes))
+        counted = (("max_messages", self._follower.messages), ("max_lines", self._lines), ("max_bytes", self._bytes))
         for name, value in counted:
             limit = getattr(limits, name)
             if limit is not None and value > limit:
@@ -124,10 +123,10 @@ class LimitedLines:
         :raises RayAgentError: the last error of the status request, if the agent is unreachable.
         :raises RayAgentLogsUnavailableError: if the log's end could not be read.
         """
-        following = self._following
-        if following.end is End.JOB_MISSING:
-            raise RayAgentNotFoundError(f"Job {following.job_id} does not exist.", 404, code=Code.JOB_MISSING)
-        if following.end is End.AGENT_UNREACHABLE and following.error is not None:
-            raise following.error
-        if not following.log_is_whole:
-            raise RayAgentLogsUnavailableError(f"Could not read the end of the log of job {following.job_id}.")
+        follower = self._follower
+        if follower.end is End.JOB_MISSING:
+            raise RayAgentNotFoundError(f"Job {follower.job_id} does not exist.", 404, code=Code.JOB_MISSING)
+        if follower.end is End.AGENT_UNREACHABLE and follower.error is not None:
+            raise follower.error
+        if not follower.log_is_whole:
+            raise RayAgentLogsUnavailableError(f"Could not read the end of the log of job {follower.job_id}.")

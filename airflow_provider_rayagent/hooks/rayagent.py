@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.hooks.service_hook import ResultT, Timeout
     from airflow_provider_rayagent.services.call import Operation
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
-    from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+    from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
@@ -80,7 +80,7 @@ class RayAgentHook(ServiceHook):
         self.close()
 
     @cached_property
-    def config(self) -> AgentConfig:
+    def config(self) -> ServiceConfig:
         """The configuration from the connection, read once."""
         config = config_from_connection(self.get_connection(self.rayagent_conn_id))
         if config.verify is False:
@@ -93,22 +93,22 @@ class RayAgentHook(ServiceHook):
         return config
 
     @cached_property
-    def _agent(self) -> BlockingAgent:
+    def _client(self) -> BlockingServiceClient:
         # Loaded when it is used, since DAG files import this module.
-        from airflow_provider_rayagent.transport.blocking import BlockingAgent
+        from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
-        return BlockingAgent(self.config)
+        return BlockingServiceClient(self.config)
 
-    def get_conn(self) -> BlockingAgent:
+    def get_conn(self) -> BlockingServiceClient:
         """Return the transport with its connection pool, created at the first use."""
-        return self._agent
+        return self._client
 
     def close(self) -> None:
         """Close all connections. The hook can be used again; it then opens new ones."""
-        # Not ``self._agent``, which would create one in order to close it.
-        agent = self.__dict__.pop("_agent", None)
-        if agent is not None:
-            agent.close()
+        # Not ``self._client``, which would create one in order to close it.
+        client = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
 
     # Jobs
 
@@ -123,7 +123,7 @@ class RayAgentHook(ServiceHook):
         """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""
         from airflow_provider_rayagent.transport.log_responses import read_whole_log
 
-        return finish(read_whole_log(self._agent, validate_job_id(job_id)))
+        return finish(read_whole_log(self._client, validate_job_id(job_id)))
 
     def list_job_logs(self, job_id: str) -> str:
         """Return the same as :meth:`get_job_logs`; the agent's client has both names."""
@@ -166,15 +166,15 @@ class RayAgentHook(ServiceHook):
         cursor: Cursor | None = None,
         deadline: float | None = None,
         stopped: threading.Event | ReentrantEvent | None = None,
-    ) -> Follower:
-        """Return a follower that yields a job's lines, notices and status changes; see :class:`Follower`."""
-        from airflow_provider_rayagent.transport.blocking_driver import Follower
+    ) -> BlockingFollower:
+        """Return a follower that yields a job's lines, notices and status changes; see :class:`BlockingFollower`."""
+        from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 
-        return Follower(
-            self._agent, validate_job_id(job_id), settings, cursor=cursor, deadline=deadline, stopped=stopped
+        return BlockingFollower(
+            self._client, validate_job_id(job_id), settings, cursor=cursor, deadline=deadline, stopped=stopped
         )
 
-    def _lines(self, follower: Follower) -> Iterator[str]:
+    def _lines(self, follower: BlockingFollower) -> Iterator[str]:
         lines = LimitedLines(follower, self.stream_limits, self.log)
         for items in follower.blocking_items():
             yield from lines.lines_in(items)
@@ -208,12 +208,12 @@ class RayAgentHook(ServiceHook):
     async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
         operation = make(self.config.service)
         if timeout is None:
-            return self._agent.send(operation)
-        from airflow_provider_rayagent.transport.blocking import BlockingAgent
+            return self._client.send(operation)
+        from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
         # A transport of its own, since timeouts are part of its configuration.
-        with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
-            return agent.send(operation)
+        with BlockingServiceClient(config_with_timeout(self.config, timeout)) as client:
+            return client.send(operation)
 
     async def _compute(self, function: Callable[[], ResultT]) -> ResultT:
         return function()
@@ -223,8 +223,8 @@ class RayAgentHook(ServiceHook):
         from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 
         try:
-            # An invalid connection is an error of ``self._agent``, before there is anything to check.
-            findings = list(check_connection(self._agent))
+            # An invalid connection is an error of ``self._client``, before there is anything to check.
+            findings = list(check_connection(self._client))
         except RayAgentConfigError as error:
             return False, error.detail
         works = all(finding.result is not Result.PROBLEM for finding in findings)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
 # OpenLineage requires the form prefix_name (https://openlineage.io/docs/spec/facets/custom-facets).
 FACET = "rayagent_job"
@@ -37,7 +37,7 @@ def cluster_of(base_url: str) -> str:
     return f"{shown}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
-def facet_fields(config: AgentConfig, job: Mapping[str, Any], job_id: str | None) -> dict[str, Any]:
+def facet_fields(config: ServiceConfig, job: Mapping[str, Any], job_id: str | None) -> dict[str, Any]:
     """Return the fields of the facet: redacted and bounded as in XCom; ``None``: unknown.
 
     :param job: what is known of the job, by the names of its details.

@@ -13,7 +13,7 @@ import io
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentConfigError,
@@ -29,7 +29,7 @@ from airflow_provider_rayagent.local.ray_token import missing_token, rejected_to
 from airflow_provider_rayagent.services.call import Call, FileContent
 from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -65,20 +65,20 @@ class RayDashboard:
         config = _config(url, token)
         self.url = config.base_url.rstrip("/")
         self._find = find
-        self._agent = AsyncAgent(config)
-        self._agent.loads = read_tolerantly
+        self._client = AsyncServiceClient(config)
+        self._client.loads = read_tolerantly
         self._places = asyncio.Semaphore(MAX_REQUESTS)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._agent.close()
+        await self._client.close()
 
     async def run(self, operation: Operation) -> Any:
         """Return the result of an operation of :data:`RAY`."""
         try:
             async with self._places:
                 # One try: the agent's clients retry, and a second one would exceed the time for which they wait.
-                return await self._agent.send(operation, tries=1)
+                return await self._client.send(operation, tries=1)
         except RayAgentError as error:
             if isinstance(error, RayAgentServerError):
                 # If the control service is down, the dashboard responds with 500 to everything.
@@ -121,7 +121,7 @@ class RayDashboard:
             return
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
         try:
-            async with self._agent.opened(replace(call, read_timeout=LONG_READ_TIMEOUT)) as response:
+            async with self._client.opened(replace(call, read_timeout=LONG_READ_TIMEOUT)) as response:
                 status = response.status
                 if response.is_success:
                     async for data in response.chunks():
@@ -163,7 +163,7 @@ class RayDashboard:
 
     async def _check_control_service(self) -> None:
         try:
-            await self._agent.send(Call("GET", "api/gcs_healthz", "any"), tries=1)
+            await self._client.send(Call("GET", "api/gcs_healthz", "any"), tries=1)
         except RayAgentServerError as error:
             raise RayUnavailableError(f"Ray at {self.url} reports that its control service (GCS) is down.") from error
         except RayAgentError as error:
@@ -196,7 +196,7 @@ class RayDashboard:
         return rejected_token(self.url, token) if token else None
 
 
-def _config(url: str, token: RayToken | None) -> AgentConfig:
+def _config(url: str, token: RayToken | None) -> ServiceConfig:
     file = token.file if token else None
     extra = {
         "service": RAY.name,

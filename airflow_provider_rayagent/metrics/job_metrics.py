@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 SEND_SECONDS = 10.0
 """Interval at which the lag and the number of jobs are sent while a job is followed."""
@@ -87,7 +87,7 @@ class JobMetrics:
         self._is_unreadable = self._was_active = False
 
     @contextmanager
-    def following(self, follower: Following) -> Iterator[None]:
+    def following(self, follower: Follower) -> Iterator[None]:
         """Measure the following of the job, which ends with this block."""
         if not self._is_on:
             yield
@@ -107,7 +107,7 @@ class JobMetrics:
                 if delay is not None:
                     stats.timing(names.END_DELAY, delay, self._tags)
 
-    def forwarded(self, follower: Following, items: Iterable[Item]) -> None:
+    def forwarded(self, follower: Follower, items: Iterable[Item]) -> None:
         """Count ``items``, which were written to the task log just now."""
         if not self._is_on:
             return

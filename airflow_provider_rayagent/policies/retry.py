@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentUnsupportedError
 from airflow_provider_rayagent.render.failure_kinds import FailureKind, kind_of_error, summarize_error
 from airflow_provider_rayagent.services.validation import validate_duration
-from airflow_provider_rayagent.task_instance.resuming import seconds_to_resume
+from airflow_provider_rayagent.task_instance.resume_delay import seconds_to_resume
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -84,12 +84,12 @@ class TakeOver:
 def take_over(saved: Mapping[str, Any], start: LogPosition | None, *, is_kept: bool) -> TakeOver:
     """Return how to continue from the state that another trigger saved.
 
-    :param saved: the state, with the position under ``cursor``; it may be from a version without gaps.
+    :param saved: the state, which may be from a version without gaps.
     :param start: the position at which the first trigger started; ``None``: the first line.
     :param is_kept: whether the other trigger's log file becomes part of the finished log.
     """
     # Verified by the caller (``read_position``).
-    position: LogPosition = saved["cursor"]
+    position: LogPosition = saved["position"]
     gaps = saved_gaps(saved)
     if is_kept:
         return TakeOver(position, gaps)

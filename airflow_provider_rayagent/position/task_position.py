@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.task_instance.stored_state import StoredState
+from airflow_provider_rayagent.task_instance.task_state_store import TaskStateStore
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.tail.cursor import LogPosition
 
-KEY = "rayagent_log_cursor"
+KEY = "rayagent_log_position"
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,12 @@ def recall_position(context: Context, job_id: str) -> LogPosition | None:
     """Return the position that an earlier process of this try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.tail.cursor import as_position
 
-    saved = StoredState(context).get(KEY)
+    saved = TaskStateStore(context).get(KEY)
     place = (job_id, context["ti"].try_number)
     # A task may have stored anything.
     if not isinstance(saved, dict) or (saved.get("job_id"), saved.get("try_number")) != place:
         return None
-    return as_position(saved.get("cursor"))
+    return as_position(saved.get("position"))
 
 
 def save_position(context: Context, job_id: str, position: LogPosition | None) -> None:
@@ -37,9 +37,9 @@ def save_position(context: Context, job_id: str, position: LogPosition | None) -
 
     if position is None:
         return
-    saved = {"try_number": context["ti"].try_number, "job_id": job_id, "cursor": dict(position)}
+    saved = {"try_number": context["ti"].try_number, "job_id": job_id, "position": dict(position)}
     try:
-        StoredState(context).set(KEY, saved)
+        TaskStateStore(context).set(KEY, saved)
     except AirflowRuntimeError as error:
         # The job's status alone decides the outcome of the task.
         log.warning(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.position.gaps import TakeOver, take_over
 from airflow_provider_rayagent.position.log_files import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
+from airflow_provider_rayagent.task_instance.current_state import is_from_archived_try
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom_from_trigger
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -150,7 +150,7 @@ class PositionStore:
         value = {
             "try": str(self._ti.id),
             "owner": self._owner,
-            "cursor": position,
+            "position": position,
             "began": self._began,
             "gaps": [gap.to_json() for gap in self.gaps],
             "folder": self._folder,
@@ -180,7 +180,7 @@ class PositionStore:
 
 def initial_position(ti: Any) -> dict[str, Any]:
     """Return the value before the first trigger; without it, Airflow logs an error when the trigger reads the XCom."""
-    return {"try": str(ti.id), "owner": NO_OWNER, "cursor": None}
+    return {"try": str(ti.id), "owner": NO_OWNER, "position": None}
 
 
 def read_position(value: object, ti: Any) -> LogPosition | None:
@@ -188,4 +188,4 @@ def read_position(value: object, ti: Any) -> LogPosition | None:
     # After a clear, the trigger of the old try can still save its position.
     if not isinstance(value, dict) or value.get("try") != str(ti.id):
         return None
-    return as_position(value.get("cursor"))
+    return as_position(value.get("position"))

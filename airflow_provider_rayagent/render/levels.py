@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from airflow_provider_rayagent.render.markers import marked_level
+from airflow_provider_rayagent.render.level_patterns import marked_level
 from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
 from airflow_provider_rayagent.render.tracebacks import (
     begins_traceback,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from airflow_provider_rayagent.render.bars import BAR
-from airflow_provider_rayagent.render.markers import TERMINAL_SEQUENCES
+from airflow_provider_rayagent.render.level_patterns import TERMINAL_SEQUENCES
 
 MAX_PROCESSES = 3
 """Process prefixes of one line; a framework may add its own around Ray's."""

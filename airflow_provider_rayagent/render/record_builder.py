@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.render.bars import Bars, NumberedLine
 from airflow_provider_rayagent.render.levels import LevelFinder
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 
-MAX_NOTICE = 1_000
-"""Characters of a notice, which may quote the agent."""
 REPORTED_PROGRESS_SECONDS = 60.0
 """Between two records of the progress that a job reports."""
 

@@ -7,18 +7,17 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.printed import PrintedFinder
-from airflow_provider_rayagent.render.record_builder import MAX_NOTICE, DisplaySettings, Record, RecordBuilder
+from airflow_provider_rayagent.render.printed_finder import PrintedFinder
+from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import map_text
-from airflow_provider_rayagent.text.bounds import utf8_length
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.render.messages import Message
     from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 
 JOB_LOGGER = "airflow_provider_rayagent.job"
 """Logger of a job's lines in the task log; messages of this provider use the task's logger."""
-# Many lines in one record cost a triggerer much less than many records; one of 1 MB blocks its event loop for a second.
-RECORD_BYTES = 12_000
-"""Size limit of a record of several lines; a longer line is a record of its own."""
-MAX_SINGLE_RECORDS_PER_SECOND = 500
-"""Records beyond this number within one second are joined: writing 6,000 records a second saturates a worker."""
 MAX_PROBLEMS = 5
 """Number of invalid messages that are reported."""
 LAST_LINES = 20
@@ -158,39 +152,3 @@ class JobRecords:
             status = jobs.shown_status(details, self._redact)
             text = f"Unknown job status '{status}'; the job is still being monitored."
             self._builder.add_message(logging.WARNING, coded(Code.UNKNOWN_STATUS, text), now)
-
-
-def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Record]:
-    """Join adjacent records of the same level and source into records of up to ``size`` bytes of UTF-8."""
-    first: Record | None = None
-    lines: list[str] = []
-    room = 0
-    for record in found:
-        length = utf8_length(record.text) + 1
-        if first is not None and (record.level != first.level or record.from_job != first.from_job or length > room):
-            yield first._replace(text="\n".join(lines))
-            first = None
-        if first is None:
-            first, lines, room = record, [], size
-        lines.append(record.text)
-        room -= length
-    if first is not None:
-        yield first._replace(text="\n".join(lines))
-
-
-class Joiner:
-    """Join records that come too fast: those beyond the first 500 within one second."""
-
-    def __init__(self) -> None:
-        self._since = float("-inf")
-        self._records = 0
-
-    def joined(self, found: Sequence[Record], now: float) -> Iterable[Record]:
-        """Return the records, joined if there are too many.
-
-        :param now: seconds on a monotonic clock.
-        """
-        if now - self._since >= 1.0:
-            self._since, self._records = now, 0
-        self._records += len(found)
-        return found if self._records <= MAX_SINGLE_RECORDS_PER_SECOND else grouped(found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
-    from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 
@@ -18,7 +18,7 @@ class JobClient(Protocol):
     rayagent_conn_id: str
 
     @property
-    def config(self) -> AgentConfig:
+    def config(self) -> ServiceConfig:
         """The configuration from the connection."""
 
     def get_job(self, job_id: str) -> dict[str, Any]:
@@ -32,5 +32,5 @@ class JobClient(Protocol):
         cursor: Cursor | None = None,
         deadline: float | None = None,
         stopped: ReentrantEvent | None = None,
-    ) -> Follower:
+    ) -> BlockingFollower:
         """Return a follower of a job."""

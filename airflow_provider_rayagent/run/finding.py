@@ -11,7 +11,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundErro
 from airflow_provider_rayagent.run.job_ids import derived_id, numbered, validate_base_id
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.task_instance.stored_state import StoredState
+from airflow_provider_rayagent.task_instance.task_state_store import TaskStateStore
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class JobFinder:
         self._client = client
         self._log = log
         self._context = context
-        self._stored = StoredState(context)
+        self._stored = TaskStateStore(context)
         self._if_succeeded = if_succeeded
         self._check = check
         self._claim = claim
@@ -196,7 +196,7 @@ def find_job(client: JobClient, job_id: str) -> Mapping[str, Any] | None:
         return None
 
 
-def stored_successes(stored: StoredState) -> int:
+def stored_successes(stored: TaskStateStore) -> int:
     """Return how many jobs of the task have succeeded, as far as it is stored."""
     count = stored.get(SUCCESSES_KEY)
     return count if isinstance(count, int) else 0
@@ -204,16 +204,16 @@ def stored_successes(stored: StoredState) -> int:
 
 def store_success(context: Context) -> None:
     """Store for later tries that one more job of the task has succeeded."""
-    stored = StoredState(context)
+    stored = TaskStateStore(context)
     _store(stored, SUCCESSES_KEY, stored_successes(stored) + 1)
 
 
 def store_stop(context: Context, job_id: str) -> None:
     """Store for later tries that the task has requested the stop of a job."""
-    _store(StoredState(context), STOPPED_KEY, job_id)
+    _store(TaskStateStore(context), STOPPED_KEY, job_id)
 
 
-def _store(stored: StoredState, key: str, value: Any) -> None:
+def _store(stored: TaskStateStore, key: str, value: Any) -> None:
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:

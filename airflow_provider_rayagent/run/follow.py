@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 
 class Sink:
@@ -25,7 +25,7 @@ class Sink:
     portion = sys.maxsize
     """Number of lines that are rendered at a time, without a pause for others in the same event loop."""
 
-    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:  # noqa: ARG002
+    async def take(self, follower: Follower, items: Sequence[Item]) -> Sequence[Item]:  # noqa: ARG002
         """Return those of new items that are rendered."""
         return items
 
@@ -33,7 +33,7 @@ class Sink:
         """Write records."""
         raise NotImplementedError
 
-    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:  # noqa: ARG002
+    async def wrote(self, follower: Follower, records: JobRecords, items: Sequence[Item]) -> bool:  # noqa: ARG002
         """Note that the records of items are written. Return whether to go on.
 
         Called now and then without items, too.
@@ -41,14 +41,14 @@ class Sink:
         return True
 
 
-async def follow(following: Following, records: JobRecords, sink: Sink) -> None:
+async def follow(follower: Follower, records: JobRecords, sink: Sink) -> None:
     """Write the records of a job to a sink until the following ends, or until the sink ends it."""
     # Closing the iterator closes its connections.
-    async with aclosing(following.items()) as found:
+    async with aclosing(follower.items()) as found:
         async for items in found:
-            for portion in in_portions(await sink.take(following, items), sink.portion):
+            for portion in in_portions(await sink.take(follower, items), sink.portion):
                 await sink.write(records.render(portion, time.monotonic()))
-            if not await sink.wrote(following, records, items):
+            if not await sink.wrote(follower, records, items):
                 return
     # A process that goes on after a single check does not see what is held back.
-    await sink.write(records.flush() if following.end is End.CHECKED_ONCE else records.finish())
+    await sink.write(records.flush() if follower.end is End.CHECKED_ONCE else records.finish())

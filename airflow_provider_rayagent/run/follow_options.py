@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 _USUAL_DISPLAY = DisplaySettings()
 
@@ -96,23 +96,23 @@ class FollowOptions:
             forward=self.reads_log,
         )
 
-    def records_of(self, following: Following, position: LogPosition | None = None) -> JobRecords:
+    def records_of(self, follower: Follower, position: LogPosition | None = None) -> JobRecords:
         """Return what renders the job's items as records of the task log.
 
         :param position: see :class:`JobRecords`.
         """
         return JobRecords(
-            following.job_id,
+            follower.job_id,
             self.display,
             markers=self.result_markers,
             messages=self.read_messages,
             # The log may be read for what it says to Airflow alone.
             shown=self.forward_logs,
-            redact=following.redact,
-            credentials=following.credentials,
-            where=following.base_url,
+            redact=follower.redact,
+            credentials=follower.credentials,
+            where=follower.base_url,
             position=position,
-            on_result=following.expect_end,
+            on_result=follower.expect_end,
         )
 
     def to_json(self) -> dict[str, Any]:

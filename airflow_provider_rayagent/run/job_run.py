@@ -32,7 +32,7 @@ from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.stored_state import StoredState
+from airflow_provider_rayagent.task_instance.task_state_store import TaskStateStore
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom, try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
@@ -177,7 +177,7 @@ class JobRun:
         :param seconds: time to read the log.
         """
         # Without a store, a later poke would not know which lines are forwarded: read the log once, at the job's end.
-        if not self.observer.settings.forward or not StoredState(self._context).exists:
+        if not self.observer.settings.forward or not TaskStateStore(self._context).exists:
             follower = self.observer.wait_for_status()
             return self.follow(seconds) if follower.end is End.JOB_ENDED else Outcome.of(follower)
         # A deadline that has passed would end this before the new lines are read.

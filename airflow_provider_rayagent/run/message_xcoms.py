@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.task_instance.state import is_from_archived_try
+from airflow_provider_rayagent.task_instance.current_state import is_from_archived_try
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 from airflow_provider_rayagent.text.xcom_keys import key_of_printed_link

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from airflow_provider_rayagent.render.records import JOB_LOGGER, Joiner
+from airflow_provider_rayagent.render.joined_records import Joiner
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.run.follow import Sink, follow
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
-    from airflow_provider_rayagent.transport.blocking_driver import Follower
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 READ_AGAIN_SECONDS = 600.0
 
@@ -85,10 +86,10 @@ class _GapSink(Sink):
         """Number of lines that are still to be written."""
         self._deadline = time.monotonic() + seconds
 
-    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:
+    async def take(self, follower: Follower, items: Sequence[Item]) -> Sequence[Item]:
         """Return the lines that are left to write."""
         # The tail makes a new cursor when the text differs from what was forwarded (``Tail._handle_rewritten_log``).
-        self.is_rewritten = following.cursor is not self._cursor
+        self.is_rewritten = follower.cursor is not self._cursor
         lines = [] if self.is_rewritten else lines_in(items)[: self.left]
         self.left -= len(lines)
         return [LogLines(lines)]
@@ -146,19 +147,19 @@ class JobObserver(Sink):
         # One for all followers of this task.
         self._task_log = TaskLog(log)
 
-    def wait_for_status(self) -> Follower:
+    def wait_for_status(self) -> BlockingFollower:
         """Wait until the status can be read; do not read the log."""
         return self._run(replace(self.settings, forward=False, once=True), None)
 
-    def check_status(self) -> Follower:
+    def check_status(self) -> BlockingFollower:
         """Request the status once; the end is ``TIMED_OUT`` if the job is active or its status unavailable."""
         return self._run(replace(self.settings, forward=False), 0.0)
 
-    def forward_new_lines(self, seconds: float) -> Follower:
+    def forward_new_lines(self, seconds: float) -> BlockingFollower:
         """Read the status, and forward the new lines of the log, for at most ``seconds``."""
         return self._run(replace(self.settings, once=True), seconds)
 
-    def follow(self, seconds: float | None = None) -> Follower:
+    def follow(self, seconds: float | None = None) -> BlockingFollower:
         """Follow the job to its end, or for at most ``seconds``; if it has ended, for at least a minute."""
         return self._run(self.settings, seconds)
 
@@ -180,7 +181,7 @@ class JobObserver(Sink):
         finish(follow(follower, records, sink))
         if sink.is_rewritten:
             return "the job's log has been rewritten"
-        # What is held back when the sink ends the following.
+        # What is held back when the sink ends the follower.
         self._task_log.write(records.flush())
         if not sink.left or (gap.until is None and follower.log_is_whole):
             return ""
@@ -192,14 +193,14 @@ class JobObserver(Sink):
         """Write records to the task log."""
         self._task_log.write(records)
 
-    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
+    async def wrote(self, follower: Follower, records: JobRecords, items: Sequence[Item]) -> bool:
         """Note what the records mean to Airflow."""
-        self._on_status(following.job)
-        self.metrics.forwarded(following, items)
+        self._on_status(follower.job)
+        self.metrics.forwarded(follower, items)
         await self._xcoms.push_soon(records.printed.messages)
         return True
 
-    def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
+    def _run(self, settings: TailSettings, seconds: float | None) -> BlockingFollower:
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
         follower = self._follower(replace(settings, has_answered=self.has_answered), cursor, seconds)
         records = self.options.records_of(follower, self.position)
@@ -223,6 +224,6 @@ class JobObserver(Sink):
         finish(self._xcoms.push_all(records.printed.messages))
         return follower
 
-    def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:
+    def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> BlockingFollower:
         stopped = self._stopper.task_is_killed if self._stopper is not None else None
         return self._client.follow_job(self._job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)

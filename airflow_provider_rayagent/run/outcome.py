@@ -18,7 +18,7 @@ from airflow_provider_rayagent.text.storable import storable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 
 class _JobDetails(TypedDict, total=False):
@@ -52,9 +52,9 @@ class Outcome:
     error: RayAgentError | None = None
 
     @classmethod
-    def of(cls, following: Following) -> Outcome:
+    def of(cls, follower: Follower) -> Outcome:
         """Return the outcome of ``following``."""
-        return cls(following.end, following.job, following.error)
+        return cls(follower.end, follower.job, follower.error)
 
     def to_event(self, redact: Callable[[str], str] = str) -> JobEvent:
         """Return a storable object, under 2 KB: Airflow prints it to the task log and stores it as plain text.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.printed import PrintedFinder
+from airflow_provider_rayagent.render.printed_finder import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
 from airflow_provider_rayagent.run.follow import Sink, follow
 from airflow_provider_rayagent.run.observer import seconds_to_read_again

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import BaseSensorOperator
 
-from airflow_provider_rayagent.task_instance import resuming
+from airflow_provider_rayagent.task_instance import resume_delay
 
 
 class ReschedulingSensor(BaseSensorOperator):
@@ -16,4 +16,4 @@ class ReschedulingSensor(BaseSensorOperator):
         interval = super()._get_next_poke_interval(*args, **kwargs)
         # A longer poke_interval is not enough: with exponential_backoff, Airflow shortens the interval to what is left
         # of the timeout.
-        return max(interval, resuming.seconds_to_resume()) if self.reschedule else interval
+        return max(interval, resume_delay.seconds_to_resume()) if self.reschedule else interval

@@ -109,7 +109,7 @@ class WaitingSensor(SkippingMixin, DeferringOperator, ReschedulingSensor, Generi
         return outcome
 
     def _execute_deferred(self) -> Any:
-        # Do not defer for what is decided: the task could not resume at once (see task_instance/resuming.py).
+        # Do not defer for what is decided: the task could not resume at once (see task_instance/resume_delay.py).
         with self.hook as hook:
             outcome = self._check_status(hook)
         if outcome.result is not None:

@@ -36,7 +36,7 @@ class LogPosition(_CursorState, total=False):
     """The JSON form of a position at which to resume: a cursor, and the state of processing its lines.
 
     ``shown`` is the number of lines that count against ``max_lines``; ``result`` and ``messages`` are what the job has
-    printed for Airflow (``render/printed.py``).
+    printed for Airflow (``render/printed_finder.py``).
     """
 
     shown: int

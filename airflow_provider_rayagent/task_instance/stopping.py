@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentNotFoundError
 from airflow_provider_rayagent.services.validation import validate_job_id
-from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
+from airflow_provider_rayagent.task_instance.current_state import ACTIVE_STATES, task_state
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
 # What is sent with these limits fits into the time that a killed task has (``KILL_SECONDS`` in run/stopper.py).
 KILL_CONNECT_SECONDS = 1.0
@@ -52,7 +52,7 @@ def state_if_ended(ti: Any, job_id: str, log: Any, *, deferred: bool = False) ->
 
 
 def stop_job(
-    config: AgentConfig,
+    config: ServiceConfig,
     job_id: str,
     log: Any,
     why: str,
@@ -70,7 +70,7 @@ def stop_job(
         (``WatchedSubprocess.kill`` in ``airflow/sdk/execution_time/supervisor.py``).
     :param check: called with the job's details before; raises :class:`RayAgentError` if the job must not be stopped.
     """
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
     from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 
     if hurry:
@@ -85,12 +85,12 @@ def stop_job(
     tries = 1 if hurry else MAX_TRIES
     try:
         # Not the task's own connection, which may be in the middle of the request that the kill has interrupted.
-        with BlockingAgent(config) as agent:
+        with BlockingServiceClient(config) as client:
             if check is not None:
                 # An agent does not know the details of a job in its queue.
                 with suppress(RayAgentNotFoundError):
-                    check(agent.send(service.get_job(valid_id), tries=tries))
-            response = agent.send(service.stop_job(valid_id), tries=tries)
+                    check(client.send(service.get_job(valid_id), tries=tries))
+            response = client.send(service.stop_job(valid_id), tries=tries)
     except RayAgentNotFoundError:
         log.info("%s; job %s does not exist, so that nothing is to be stopped.", why, job_id)
         return False

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.task_instance import resuming
+from airflow_provider_rayagent.task_instance import resume_delay
+from airflow_provider_rayagent.task_instance.current_state import is_from_archived_try
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 from airflow_provider_rayagent.text.storable import storable
@@ -71,7 +71,7 @@ class TriggerXComs:
         self._ti: Any = ti if hasattr(XCom, "aset") else None
         # Until its process has ended, the worker that has deferred the task pushes the links that it knows
         # (``finalize`` in ``airflow/sdk/execution_time/task_runner.py``), in place of newer ones.
-        self._due = time.monotonic() + resuming.seconds_to_resume()
+        self._due = time.monotonic() + resume_delay.seconds_to_resume()
 
     @property
     def can_be_set(self) -> bool:

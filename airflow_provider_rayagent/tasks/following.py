@@ -300,7 +300,7 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
             return self._conclude(context, run, run.follow())
 
     def _follow_deferred(self, context: Context, run: JobRun) -> Any:
-        # Do not defer for a job that has ended: the task could not resume at once (see task_instance/resuming.py).
+        # Do not defer for a job that has ended: the task could not resume at once (see task_instance/resume_delay.py).
         with self.hook:
             outcome = run.check(self._time_limit())
         if outcome.end is not None:
@@ -335,6 +335,6 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
             job_id=run.job_id,
             rayagent_conn_id=self.rayagent_conn_id,
             deadline=deadline,
-            cursor=storable(dict(position)) if position else None,
+            position=storable(dict(position)) if position else None,
             **replace(run.options, has_answered=run.observer.has_answered).to_json(),
         )

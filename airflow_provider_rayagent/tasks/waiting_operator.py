@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
     from airflow_provider_rayagent.waits.waiting import OutcomeT, Wait
 
 
@@ -55,7 +55,7 @@ class RequestWaitingOperator(DeferringOperator):
     def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> NoReturn:  # noqa: ARG002
         raise self._timed_out("No triggerer reported an outcome", code=Code.NO_TRIGGERER)
 
-    def _wait(self, wait: Wait[OutcomeT], agent: BlockingAgent) -> OutcomeT:
+    def _wait(self, wait: Wait[OutcomeT], client: BlockingServiceClient) -> OutcomeT:
         """Wait until there is an outcome, or ``timeout`` has passed."""
 
         async def pause(seconds: float) -> bool:
@@ -63,7 +63,7 @@ class RequestWaitingOperator(DeferringOperator):
             return self._killed.wait(seconds)
 
         until = time.monotonic() + self.timeout
-        return finish(wait.until_decided(agent, seconds_left=lambda: until - time.monotonic(), pause=pause))
+        return finish(wait.until_decided(client, seconds_left=lambda: until - time.monotonic(), pause=pause))
 
     def _defer_wait(self, make_trigger: Callable[[float | None], BaseTrigger], **kwargs: Any) -> None:
         """Wait in the triggerer; see :meth:`.DeferringOperator._defer`."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 MAX_ERROR = 500
 """Characters of the text of an error of others."""
+MAX_NOTICE = 1_000
+"""Characters of a notice or a warning, which may quote the service or the job."""
 
 _GROUP_MARKERS = ("::group::", "::endgroup::")
 _COLOR = r"\x1b\[[0-9;:]{0,100}m"

@@ -14,11 +14,11 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_rayagent.stream import long_json
 from airflow_provider_rayagent.transport import limits, responses
-from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
 from airflow_provider_rayagent.transport.aio_logs import ReadAheadTask, UpgradedStream
 from airflow_provider_rayagent.transport.aio_network import make_transport, send
 from airflow_provider_rayagent.transport.environment import Environment, read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors
+from airflow_provider_rayagent.transport.service_client import Response, ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.call import Call, FileContent
 
 
@@ -73,7 +73,7 @@ class AsyncResponse(Response):
         await self._response.aclose()
 
 
-class AsyncAgent(AgentClient):
+class AsyncServiceClient(ServiceClient):
     """A client of one agent for asyncio code. Use it as an async context manager, or await :meth:`close`.
 
     :param sleep: awaited with the seconds to wait before a retry.
@@ -82,7 +82,7 @@ class AsyncAgent(AgentClient):
     library = HTTPX_ERRORS
     broken = BROKEN
 
-    def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(self, config: ServiceConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         super().__init__(config)
         self._sleep = sleep
         self._clients: _Clients | None = None
@@ -118,7 +118,7 @@ class AsyncAgent(AgentClient):
                 )
             return self._clients, self._environment
 
-    send = AgentClient.ask
+    send = ServiceClient.ask
 
     async def _pause(self, seconds: float) -> None:
         await self._sleep(seconds)
@@ -191,7 +191,7 @@ async def _chunks(content: FileContent) -> AsyncIterator[bytes]:
 
 
 def _client(
-    config: AgentConfig, environment: Environment, context: ssl.SSLContext, read_timeout: float | None
+    config: ServiceConfig, environment: Environment, context: ssl.SSLContext, read_timeout: float | None
 ) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         headers=_encoded(config.headers),
@@ -212,7 +212,7 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
     return httpx.Proxy(url, ssl_context=context if url.startswith("https:") else None)
 
 
-def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLContext]:
+def _environment_and_tls(config: ServiceConfig) -> tuple[Environment, ssl.SSLContext]:
     """Return the environment and the TLS context. Blocking: reading CAs is too slow for an event loop."""
     environment = read_environment(config)
     try:

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.transport.aio_items import Items, TaskItems
-from airflow_provider_rayagent.transport.tail_driver import Following
+from airflow_provider_rayagent.transport.tail_driver import Follower
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
 
 
-class AsyncFollower(Following):
+class AsyncFollower(Follower):
     """Follows one job: :meth:`items` yields its items, then the attributes contain the outcome."""
 
     def items(self) -> Items[list[Item]]:

@@ -11,12 +11,12 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.transport import daemon_threads, request_retry
-from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
 from airflow_provider_rayagent.transport.blocking_connections import Adapter, Session, reader_of
 from airflow_provider_rayagent.transport.blocking_logs import ReadAheadThread, UpgradedSocket
 from airflow_provider_rayagent.transport.environment import read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors
 from airflow_provider_rayagent.transport.limits import READ_BYTES
+from airflow_provider_rayagent.transport.service_client import Response, ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.call import Call, Operation
     from airflow_provider_rayagent.transport.limits import Body
 
@@ -88,7 +88,7 @@ class BlockingResponse(Response):
         return data
 
 
-class BlockingAgent(AgentClient):
+class BlockingServiceClient(ServiceClient):
     """A client of one agent for blocking code. Use it as a context manager, or call :meth:`close`.
 
     :param sleep: called with the seconds to wait before a retry.
@@ -97,7 +97,7 @@ class BlockingAgent(AgentClient):
     library = REQUESTS_ERRORS
     broken = BROKEN
 
-    def __init__(self, config: AgentConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, config: ServiceConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
         super().__init__(config)
         self._sleep = sleep
         self._session = Session()
@@ -119,7 +119,7 @@ class BlockingAgent(AgentClient):
         self._session.close()
 
     def send(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
-        """Return the result of an operation; see :meth:`.AgentClient.ask`."""
+        """Return the result of an operation; see :meth:`.ServiceClient.ask`."""
         return finish(self.ask(operation, tries=tries))
 
     async def _pause(self, seconds: float) -> None:

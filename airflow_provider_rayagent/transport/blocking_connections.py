@@ -118,7 +118,7 @@ class _HTTPConnection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect, with the exceptions of urllib3's own method."""
-        # Each request has a timeout (``BlockingAgent._request``).
+        # Each request has a timeout (``BlockingServiceClient._request``).
         seconds: Any = self.timeout
         try:
             # An IPv6 address is in brackets.

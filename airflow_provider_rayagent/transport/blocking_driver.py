@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.transport.log_responses import SLICE_SECONDS
 from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
-from airflow_provider_rayagent.transport.tail_driver import Following
+from airflow_provider_rayagent.transport.tail_driver import Follower
 
 if TYPE_CHECKING:
     import threading
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
 
-class Follower(Following):
+class BlockingFollower(Follower):
     """Follows one job, with coroutines that never suspend; then the attributes contain the outcome.
 
     :param stopped: set by another thread to stop soon; by a signal handler, only a :class:`.ReentrantEvent`.
@@ -29,7 +29,7 @@ class Follower(Following):
 
     def __init__(
         self,
-        agent: BlockingAgent,
+        client: BlockingServiceClient,
         job_id: JobId,
         settings: TailSettings,
         *,
@@ -38,7 +38,7 @@ class Follower(Following):
         stopped: threading.Event | ReentrantEvent | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
+        super().__init__(client, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
         self._stopped = stopped or ReentrantEvent()
 
     def blocking_items(self) -> Generator[list[Item], None, None]:

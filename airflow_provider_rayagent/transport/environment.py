@@ -14,7 +14,7 @@ from airflow_provider_rayagent.connection.permitted_files import path_for_librar
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
 # Those of requests (``Session.merge_environment_settings``), then those of httpx (``create_ssl_context``).
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -24,9 +24,9 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CE
 class Environment(NamedTuple):
     """How to reach one agent from this process.
 
-    :param verify: see :class:`AgentConfig`; the path may be a directory.
+    :param verify: see :class:`ServiceConfig`; the path may be a directory.
     :param proxies: by URL scheme of a request: URL of the proxy, an error if it is invalid, or ``None`` for no proxy.
-    :param client_cert: see :class:`AgentConfig`.
+    :param client_cert: see :class:`ServiceConfig`.
     """
 
     verify: bool | str
@@ -45,7 +45,7 @@ class Environment(NamedTuple):
         return proxy
 
 
-def read_environment(config: AgentConfig) -> Environment:
+def read_environment(config: ServiceConfig) -> Environment:
     """Return the proxies and CAs for connections to an agent.
 
     :raises RayAgentConfigError: if the file or directory with the CAs does not exist, or a file may not be opened.
@@ -55,7 +55,7 @@ def read_environment(config: AgentConfig) -> Environment:
     return Environment(_verify(config), proxies, _client_cert(config))
 
 
-def _verify(config: AgentConfig) -> bool | str:
+def _verify(config: ServiceConfig) -> bool | str:
     if isinstance(config.verify, str):
         return path_for_library(config.tls_folders, "ca_bundle", config.verify)
     if not config.verify:
@@ -70,7 +70,7 @@ def _verify(config: AgentConfig) -> bool | str:
     return path
 
 
-def _client_cert(config: AgentConfig) -> str | tuple[str, str] | None:
+def _client_cert(config: ServiceConfig) -> str | tuple[str, str] | None:
     if not isinstance(config.client_cert, tuple):
         return config.client_cert and path_for_library(config.tls_folders, "client_cert", config.client_cert)
     cert, key = zip(("client_cert", "client_key"), config.client_cert, strict=True)

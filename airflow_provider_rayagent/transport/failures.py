@@ -22,7 +22,7 @@ from airflow_provider_rayagent.transport.limits import TooSlowError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
 _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """The peer closed a TLS connection. Every other ``SSLError`` means that the handshake failed."""
@@ -58,8 +58,8 @@ class LibraryErrors(NamedTuple):
     read_timeout: tuple[type[BaseException], ...] = ()
 
 
-def as_agent_error(
-    error: BaseException, config: AgentConfig, library: LibraryErrors, proxy: str | None = None
+def as_service_error(
+    error: BaseException, config: ServiceConfig, library: LibraryErrors, proxy: str | None = None
 ) -> RayAgentError:
     """Return our error for an exception of a transport library or a socket.
 

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call
     from airflow_provider_rayagent.services.service import DecodeEvent, OpenLiveLog
     from airflow_provider_rayagent.stream.events import Event
-    from airflow_provider_rayagent.transport.agent_client import AgentClient, ReadAhead, Response, UpgradedConnection
+    from airflow_provider_rayagent.transport.service_client import (
+        ReadAhead,
+        Response,
+        ServiceClient,
+        UpgradedConnection,
+    )
 
 PING_SECONDS = 10.0
 """Interval between two WebSocket pings, which detect a dead peer."""
@@ -125,7 +130,7 @@ LogStream: TypeAlias = WebSocketStream | SseStream
 """A live log stream."""
 
 
-async def open_stream(agent: AgentClient, opening: OpenLiveLog) -> LogStream:
+async def open_stream(client: ServiceClient, opening: OpenLiveLog) -> LogStream:
     """Open a live log stream.
 
     :raises RayAgentError: if it can't be opened.
@@ -134,9 +139,9 @@ async def open_stream(agent: AgentClient, opening: OpenLiveLog) -> LogStream:
     key = base64.b64encode(os.urandom(16)).decode()
     headers = upgrade_headers(key) if opening.source == "websocket" else None
     async with AsyncExitStack() as opened:
-        response = await opened.enter_async_context(agent.opened(call, stream=True, headers=headers))
+        response = await opened.enter_async_context(client.opened(call, stream=True, headers=headers))
         if response.status != 101 or headers is None:
-            await check_response(agent, call, response)
+            await check_response(client, call, response)
         if headers is None:
             return SseStream(opening.decode, await read_ahead(response, opened, is_stream=True))
         _check_upgrade(call, response, key)

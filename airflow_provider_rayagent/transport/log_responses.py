@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.services.call import Call
     from airflow_provider_rayagent.services.validation import JobId
-    from airflow_provider_rayagent.transport.agent_client import AgentClient, ReadAhead, Response
+    from airflow_provider_rayagent.transport.service_client import ReadAhead, Response, ServiceClient
 
 SLICE_SECONDS = 1.0
 """Maximum duration of one wait, so that the job's status is polled and a request to stop is noticed meanwhile."""
@@ -48,27 +48,27 @@ def end_of_stream(error: BaseException | None) -> StreamEndedError:
 class WholeLog:
     """The whole log, read incrementally. Created by :meth:`open`."""
 
-    def __init__(self, agent: AgentClient, response: Response, ahead: ReadAhead) -> None:
-        self._agent = agent
+    def __init__(self, client: ServiceClient, response: Response, ahead: ReadAhead) -> None:
+        self._client = client
         self._ahead = ahead
         self._budget = limits.WaitBudget(limits.LOG)
         headers = response.headers
-        self._decoder = agent.config.service.log_decoder(headers.get("content-type", ""))
+        self._decoder = client.config.service.log_decoder(headers.get("content-type", ""))
         self._has_ended = False
         # Any other body ends where the connection does, for whatever reason (RFC 9112, section 6.3).
         self.is_delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         """Whether the response declares its end, so that a truncated one is detected."""
 
     @classmethod
-    async def open(cls, agent: AgentClient, call: Call) -> WholeLog:
+    async def open(cls, client: ServiceClient, call: Call) -> WholeLog:
         """Request the log.
 
         :raises RayAgentError: if it cannot be read.
         """
         async with AsyncExitStack() as opened:
-            response = await opened.enter_async_context(agent.opened(call))
-            await check_response(agent, call, response)
-            return cls(agent, response, await read_ahead(response, opened, is_stream=False))
+            response = await opened.enter_async_context(client.opened(call))
+            await check_response(client, call, response)
+            return cls(client, response, await read_ahead(response, opened, is_stream=False))
 
     async def read(self) -> str | None:
         """Return the next chunk of text, an empty one after :data:`SLICE_SECONDS` without data, or ``None`` at the end.
@@ -82,11 +82,11 @@ class WholeLog:
             body = await self._ahead.take(min(self._budget.left, SLICE_SECONDS))
         except StreamEndedError as ended:
             if ended.__cause__ is not None:
-                raise self._agent.error(ended.__cause__) from None
+                raise self._client.error(ended.__cause__) from None
             self._has_ended = True
             return self._text(None)
         except limits.TooSlowError as error:
-            raise self._agent.error(error) from None
+            raise self._client.error(error) from None
         self._budget.spend(time.monotonic() - began, len(body))
         return self._text(body)
 
@@ -104,15 +104,15 @@ class WholeLog:
 
 @asynccontextmanager
 async def opened_log(
-    agent: AgentClient, job_id: JobId, job: Mapping[str, Any] | None = None
+    client: ServiceClient, job_id: JobId, job: Mapping[str, Any] | None = None
 ) -> AsyncIterator[WholeLog | None]:
     """Yield the whole log of a job, unread; ``None`` if nothing was logged. The request is retried like a call.
 
     :param job: the job's details, if they are known.
     :raises RayAgentError: if it cannot be read.
     """
-    call = await agent.ask(agent.config.service.locate_log(job_id, job))
-    log = None if call is None else await agent.repeated(call, lambda _: WholeLog.open(agent, call))
+    call = await client.ask(client.config.service.locate_log(job_id, job))
+    log = None if call is None else await client.repeated(call, lambda _: WholeLog.open(client, call))
     try:
         yield log
     finally:
@@ -120,15 +120,15 @@ async def opened_log(
             await log.aclose()
 
 
-async def read_whole_log(agent: AgentClient, job_id: JobId) -> str:
+async def read_whole_log(client: ServiceClient, job_id: JobId) -> str:
     """Return the whole log of a job. Retries like a call.
 
     :raises RayAgentError: if it cannot be read, or is too long to be held.
     """
-    call = await agent.ask(agent.config.service.locate_log(job_id))
+    call = await client.ask(client.config.service.locate_log(job_id))
 
     async def read(_: int) -> str:
-        log, chunks, chars = await WholeLog.open(agent, call), list[str](), 0
+        log, chunks, chars = await WholeLog.open(client, call), list[str](), 0
         try:
             while (text := await log.read()) is not None:
                 chunks.append(text)
@@ -142,7 +142,7 @@ async def read_whole_log(agent: AgentClient, job_id: JobId) -> str:
             await log.aclose()
         return "".join(chunks)
 
-    return "" if call is None else await agent.repeated(call, read)
+    return "" if call is None else await client.repeated(call, read)
 
 
 async def read_ahead(response: Response, opened: AsyncExitStack, *, is_stream: bool) -> ReadAhead:
@@ -156,13 +156,13 @@ async def read_ahead(response: Response, opened: AsyncExitStack, *, is_stream: b
         raise
 
 
-async def check_response(agent: AgentClient, call: Call, response: Response) -> None:
+async def check_response(client: ServiceClient, call: Call, response: Response) -> None:
     """Validate a response that should contain a log; its body is read only for an error status.
 
     :raises RayAgentHTTPError: for an error status or a redirect.
     :raises RayAgentResponseError: for an HTML page.
     """
-    body = b"" if response.is_success else await agent.read_body(call, response)
-    responses.check_status(call, response.status, response.headers, body, agent.config)
+    body = b"" if response.is_success else await client.read_body(call, response)
+    responses.check_status(call, response.status, response.headers, body, client.config)
     if responses.is_html(response.headers, ""):
-        raise responses.unexpected(call, response.status, "a log", "an HTML page", agent.config)
+        raise responses.unexpected(call, response.status, "a log", "an HTML page", client.config)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
 
 
 @dataclass
 class _Shared:
-    agent: AsyncAgent
+    client: AsyncServiceClient
     users: int = 0
 
 
@@ -23,26 +23,26 @@ class _Shared:
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Shared]] = WeakKeyDictionary()
 
 
-def lease(config: AgentConfig) -> AsyncAgent:
+def lease(config: ServiceConfig) -> AsyncServiceClient:
     """Return the running loop's transport for ``config``; return it with :func:`release`."""
     pool = _pools.setdefault(asyncio.get_running_loop(), [])
     # Not a dict: a config has dicts, and so no hash.
-    shared = next((each for each in pool if each.agent.config == config), None)
+    shared = next((each for each in pool if each.client.config == config), None)
     if shared is None:
-        shared = _Shared(AsyncAgent(config))
+        shared = _Shared(AsyncServiceClient(config))
         pool.append(shared)
     shared.users += 1
-    return shared.agent
+    return shared.client
 
 
-async def release(agent: AsyncAgent) -> None:
+async def release(client: AsyncServiceClient) -> None:
     """Return a leased transport; the last user closes it."""
     pool = _pools.get(asyncio.get_running_loop(), [])
     for shared in pool:
-        if shared.agent is agent:
+        if shared.client is client:
             shared.users -= 1
             if shared.users:
                 return
             # Before the await, during which lease() must not return a transport that is being closed.
             pool.remove(shared)
-    await agent.close()
+    await client.close()

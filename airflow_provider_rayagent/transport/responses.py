@@ -26,7 +26,7 @@ from airflow_provider_rayagent.text.sanitization import sanitize
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.call import Call
 
 MAX_SHOWN = 300
@@ -44,7 +44,7 @@ def read_response(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
-    config: AgentConfig,
+    config: ServiceConfig,
     loads: Callable[[str], Any] = json.loads,
 ) -> Any:
     """Return the value of a response (a dict, a list of dicts, or ``None``, depending on ``call.shape``), converted.
@@ -74,7 +74,7 @@ def _value(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
-    config: AgentConfig,
+    config: ServiceConfig,
     loads: Callable[[str], Any],
 ) -> Any:
     if call.shape == "nothing":
@@ -109,7 +109,7 @@ def _value(
     return value
 
 
-def unexpected(call: Call, status: int, expected: str, got: str, config: AgentConfig) -> RayAgentResponseError:
+def unexpected(call: Call, status: int, expected: str, got: str, config: ServiceConfig) -> RayAgentResponseError:
     """Return the error for a 2xx status whose body is not the service's.
 
     :param expected: what should have been received.
@@ -119,14 +119,14 @@ def unexpected(call: Call, status: int, expected: str, got: str, config: AgentCo
     return RayAgentResponseError(f"{call.name} answered {status}: expected {expected}, got {got}; {question}", status)
 
 
-def size_and_type(headers: Mapping[str, str], body: bytes, config: AgentConfig) -> str:
+def size_and_type(headers: Mapping[str, str], body: bytes, config: ServiceConfig) -> str:
     """Return what may be told of any body, such as ``1,234 bytes, text/html``."""
     found = _MEDIA_TYPE.match(headers.get("content-type", ""))
     size = f"{len(body):,} bytes"
     return f"{size}, {brief(found[1], config.redact)}" if found else size
 
 
-def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
+def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: ServiceConfig) -> None:
     """Raise the error for a status other than 2xx.
 
     :raises RayAgentHTTPError: for an error status or a redirect.

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.cursor import Cursor
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
     from airflow_provider_rayagent.transport.live_logs import LogStream
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
 
 SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
@@ -62,7 +62,7 @@ def settings_for(service: Service, settings: TailSettings) -> TailSettings:
     return replace(settings, sources=usable, log_interval=service.log_interval, last_lines=service.can_read_last_lines)
 
 
-class Following:
+class Follower:
     """One followed job; the attributes contain the outcome.
 
     :param deadline: seconds from now after which to give up.
@@ -71,7 +71,7 @@ class Following:
 
     def __init__(
         self,
-        agent: AgentClient,
+        client: ServiceClient,
         job_id: JobId,
         settings: TailSettings,
         *,
@@ -79,7 +79,7 @@ class Following:
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        config = agent.config
+        config = client.config
         self.job_id = job_id
         self.base_url = config.base_url
         """URL of the service."""
@@ -88,7 +88,7 @@ class Following:
         """Redacts the secrets of the connection, and those of the job once its details are known."""
         self.credentials = config.credentials
         """Redacts the secrets of the connection alone."""
-        self._agent = agent
+        self._client = client
         self._service = config.service
         self._stream: LogStream | None = None
         self._whole: WholeLog | None = None
@@ -191,7 +191,7 @@ class Following:
     async def _get_status(self) -> None:
         try:
             # One try: while a request is repeated here, no log is read. The tail has pauses of its own.
-            job = await self._agent.ask(self._service.get_job(self.job_id), tries=1)
+            job = await self._client.ask(self._service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
             self.on_status_failed(error)
         else:
@@ -206,7 +206,7 @@ class Following:
             if streams is None:
                 raise RayAgentUnsupportedError(f"{self._service.label} has no live log streams.")
             opening = OpenLiveLog(source, streams.open(self.job_id, source), streams.decode_event)
-            self._stream = await open_stream(self._agent, opening)
+            self._stream = await open_stream(self._client, opening)
         except RayAgentError:
             # The error is not kept: while no stream opens, the tail reads the whole log.
             self.tail.stream_failed(self.clock())
@@ -239,9 +239,9 @@ class Following:
     async def _open_whole_log(self, lines: int | None) -> None:
         try:
             location = self._service.locate_log(self.job_id, self.job, lines, self._learn_secrets)
-            call = await self._agent.ask(location, tries=1)
+            call = await self._client.ask(location, tries=1)
             if call is not None:
-                self._whole = await WholeLog.open(self._agent, call)
+                self._whole = await WholeLog.open(self._client, call)
         except RayAgentError as error:
             self.on_whole_log_failed(error)
             return

@@ -22,7 +22,7 @@ from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
-from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
+from airflow_provider_rayagent.task_instance.resume_delay import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
 from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
@@ -55,7 +55,7 @@ class RayAgentJobTrigger(BaseTrigger):
     :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
     :param deadline: time (seconds since the epoch) at which to give up, after a last status check; ``None``: never.
-    :param cursor: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
+    :param position: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class RayAgentJobTrigger(BaseTrigger):
         job_id: str,
         rayagent_conn_id: str = RayAgentHook.default_conn_name,
         deadline: float | None = None,
-        cursor: dict[str, Any] | None = None,
+        position: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
         self.rayagent_conn_id = rayagent_conn_id
         self.deadline = deadline
-        self.cursor = cursor
+        self.position = position
         self.options = FollowOptions.from_json(known_arguments(FollowOptions, options, self.log))
         self._position_store: PositionStore | None = None
         self._redact: Redactor = NO_SECRETS
@@ -83,7 +83,7 @@ class RayAgentJobTrigger(BaseTrigger):
             "job_id": self.job_id,
             "rayagent_conn_id": self.rayagent_conn_id,
             "deadline": self.deadline,
-            "cursor": self.cursor,
+            "position": self.position,
             **self.options.to_json(),
         }
         return f"{__name__}.{type(self).__name__}", arguments
@@ -95,7 +95,7 @@ class RayAgentJobTrigger(BaseTrigger):
             outcome = await self._follow()
         except RayAgentError as error:
             outcome = Outcome(None, error=error)
-        # Before the event, since the task resumes as soon as Airflow has it (see task_instance/resuming.py).
+        # Before the event, since the task resumes as soon as Airflow has it (see task_instance/resume_delay.py).
         await pause_until_resumable(began, self.task_instance)
         # Before the yield: on_kill() can be called while this generator is suspended.
         self._fired = True
@@ -159,7 +159,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self._position_store = store = PositionStore(
             self.task_instance if options.reads_log else None,
             self.log,
-            start=as_position(self.cursor),
+            start=as_position(self.position),
             storage=options.log_storage,
         )
         start = await self._starting_position(store)
@@ -177,11 +177,11 @@ class RayAgentJobTrigger(BaseTrigger):
             records = options.records_of(follower, start)
             xcoms = TriggerXComs(self.task_instance)
             links = TriggerLinks(xcoms, (await hook.get_async_conn()).config, self.job_id)
-            said = MessageXComs(xcoms.set, self.log, self.job_id, self.options.printed_links)
+            message_xcoms = MessageXComs(xcoms.set, self.log, self.job_id, self.options.printed_links)
 
             async def push_messages() -> bool:
                 if xcoms.is_due:
-                    return await said.push_some(records.printed.messages)
+                    return await message_xcoms.push_some(records.printed.messages)
                 # Before Airflow 3.3 they never are.
                 return not xcoms.can_be_set
 
@@ -221,7 +221,7 @@ class RayAgentJobTrigger(BaseTrigger):
         """Return the position at which to start, after taking over from an earlier trigger if there was one."""
         found = await store.load()
         if found is None:
-            return as_position(self.cursor)
+            return as_position(self.position)
         self.log.warning(
             coded(Code.TAKEN_OVER, "Resuming at line %d of job %s after another triggerer. %s"),
             found.position["lines"] + 1,

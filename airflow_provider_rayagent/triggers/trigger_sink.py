@@ -12,7 +12,8 @@ import structlog
 from airflow_provider_rayagent.connection.job_links import JobLinks
 from airflow_provider_rayagent.links.rayagent import XCOM_KEYS
 from airflow_provider_rayagent.position.gaps import MISSING_LINES
-from airflow_provider_rayagent.render.records import JOB_LOGGER, grouped
+from airflow_provider_rayagent.render.joined_records import grouped
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.run.follow import Sink
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -20,7 +21,7 @@ from airflow_provider_rayagent.text.codes import Code, coded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
     from airflow_provider_rayagent.position.trigger_position import PositionStore
     from airflow_provider_rayagent.render.record_builder import Record
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.task_instance.supervisor_channel import StallClock
     from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +67,11 @@ class TriggerSink(Sink):
         self._metrics = metrics
         self._links = links
 
-    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:
+    async def take(self, follower: Follower, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items, after reporting gaps that cannot be filled any more."""
         # The tail makes a new cursor when the text differs from what was forwarded.
-        if following.cursor is not self._cursor:
-            self._cursor = following.cursor
+        if follower.cursor is not self._cursor:
+            self._cursor = follower.cursor
             for gap in self._store.log_was_rewritten():
                 self._log.warning(MISSING_LINES, self._job_id, gap, "the job's log has been rewritten")
         return items
@@ -82,13 +83,13 @@ class TriggerSink(Sink):
         # Progress, and lines that are not shown, may be no record, so that nothing was written.
         await asyncio.sleep(0)
 
-    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
+    async def wrote(self, follower: Follower, records: JobRecords, items: Sequence[Item]) -> bool:
         """Note that records are written."""
-        self._metrics.forwarded(following, items)
+        self._metrics.forwarded(follower, items)
         # After the lines are written: a position that is ahead of the log file would lose lines.
         if items:
-            self._store.update(records.position(following.cursor))
-        await self._links.update(following.job)
+            self._store.update(records.position(follower.cursor))
+        await self._links.update(follower.job)
         return True
 
     async def _pause_if_replaced(self) -> None:
@@ -142,7 +143,7 @@ class TriggerLog:
 class TriggerLinks:
     """Push the links that need details of the job which the worker did not have yet, such as its node."""
 
-    def __init__(self, xcoms: TriggerXComs, config: AgentConfig, job_id: str) -> None:
+    def __init__(self, xcoms: TriggerXComs, config: ServiceConfig, job_id: str) -> None:
         self._xcoms = xcoms
         self._links = JobLinks(config, job_id)
 

@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.run.follow_options import known_arguments
-from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
+from airflow_provider_rayagent.task_instance.resume_delay import pause_until_resumable
 from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class WaitTrigger(BaseTrigger):
         except RayAgentError as error:
             # From before the first request, such as for an invalid connection; the wait handles later ones.
             outcome = self.wait.outcome_type(WaitResult.AGENT_UNREACHABLE, None, error)
-        # Before the event, since the task resumes as soon as Airflow has it (see task_instance/resuming.py).
+        # Before the event, since the task resumes as soon as Airflow has it (see task_instance/resume_delay.py).
         await pause_until_resumable(began, self.task_instance)
         yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
 

@@ -17,7 +17,7 @@ from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.ui.followers import Followers, find_followers
+from airflow_provider_rayagent.ui.following_tasks import FollowingTasks, find_following_tasks
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import SharedResults
 from airflow_provider_rayagent.ui.user_connections import PageHook
@@ -26,7 +26,7 @@ from airflow_provider_rayagent.waits import application_wait
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.call import Operation
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import JobId
@@ -46,7 +46,7 @@ class ServiceResult(NamedTuple):
     """
 
     value: Any
-    config: AgentConfig
+    config: ServiceConfig
     at: float
 
     @property
@@ -80,13 +80,13 @@ async def applications_of(connection_id: str) -> ServiceResult:
     return await _get(connection_id, "applications", lambda service: service.list_serve_applications(), _summaries)
 
 
-async def followers() -> Followers:
+async def followers() -> FollowingTasks:
     """Return the task instances that follow jobs at present, from Airflow's database; none while that takes long."""
     try:
         # In another thread: the database driver blocks, and this loop follows logs.
-        return await page_thread.run(_shared.get("followers", lambda: asyncio.to_thread(find_followers)))
+        return await page_thread.run(_shared.get("followers", lambda: asyncio.to_thread(find_following_tasks)))
     except RayAgentTimeoutError:
-        return Followers({}, {})
+        return FollowingTasks({}, {})
 
 
 async def stop_job(connection_id: str, job_id: JobId) -> None:

@@ -15,7 +15,7 @@ from airflow_provider_rayagent.ui.page_thread import resting
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.text.redaction import Redactor
 
     Job = Mapping[str, Any]
@@ -67,7 +67,7 @@ def page_of(
     return {"jobs": shown, "total": len(matching), "counts": counts}
 
 
-def details_of(job: Job, job_id: str, config: AgentConfig) -> dict[str, Any]:
+def details_of(job: Job, job_id: str, config: ServiceConfig) -> dict[str, Any]:
     """Return the details of a job.
 
     ``reason`` is why it did not succeed, in the words of the task log; ``links`` has name and URL of pages about it.

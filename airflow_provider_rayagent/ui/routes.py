@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.validation import JobId
 
 router = APIRouter(default_response_class=JSONResponse)
@@ -151,7 +151,7 @@ def _waiting(
     return {"jobs": pending, "tasks": waiting_tasks(tasks.value, jobs.value, tasks.config.redact), "error": None}
 
 
-async def _link(jobs: list[dict[str, Any]], connection_id: str, config: AgentConfig, user: BaseUser) -> None:
+async def _link(jobs: list[dict[str, Any]], connection_id: str, config: ServiceConfig, user: BaseUser) -> None:
     found = await clusters.followers()
     following = found.of(connection_id, [job["job_id"] for job in jobs], config.job_namespace)
     await run_in_threadpool(

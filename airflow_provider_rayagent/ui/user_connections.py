@@ -23,7 +23,7 @@ from airflow_provider_rayagent.ui.page_thread import rest
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
-    from airflow_provider_rayagent.transport.aio import AsyncAgent
+    from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 
 CONN_TYPE = "rayagent"
 _ENV_PREFIX = "AIRFLOW_CONN_"
@@ -50,17 +50,17 @@ class PageHook(RayAgentAsyncHook):
             raise RayAgentNotFoundError(f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).", 404)
         return connection
 
-    async def get_async_conn(self) -> AsyncAgent:
+    async def get_async_conn(self) -> AsyncServiceClient:
         """Return the transport."""
-        agent = await super().get_async_conn()
-        agent.loads = _loads
-        return agent
+        client = await super().get_async_conn()
+        client.loads = _loads
+        return client
 
     async def close(self) -> None:
         """Release the transport after :data:`LINGER_SECONDS`, so that the next request uses it, too."""
-        agent, self._agent = self._agent, None
-        if agent is not None:
-            lingering = asyncio.create_task(_release_later(agent, LINGER_SECONDS))
+        client, self._client = self._client, None
+        if client is not None:
+            lingering = asyncio.create_task(_release_later(client, LINGER_SECONDS))
             _lingering.add(lingering)
             lingering.add_done_callback(_lingering.discard)
 
@@ -92,11 +92,11 @@ def _after_rest(element: Any) -> Any:
     return element
 
 
-async def _release_later(agent: AsyncAgent, seconds: float) -> None:
+async def _release_later(client: AsyncServiceClient, seconds: float) -> None:
     try:
         await asyncio.sleep(seconds)
     finally:
-        await release(agent)
+        await release(client)
 
 
 def _connection(conn_id: str) -> Connection | None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 KEPT_RECORDS = 10_000
 KEPT_CHARS = 2_000_000
@@ -84,7 +84,7 @@ class Row(NamedTuple):
         return zlib.crc32(self.json.encode())
 
 
-class Place(NamedTuple):
+class ViewPosition(NamedTuple):
     """What a user has got of a log.
 
     :param lines: number of lines, including those that are not shown or not kept any more.
@@ -97,7 +97,7 @@ class Place(NamedTuple):
     messages: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> Place | None:
+    def parse(cls, text: str) -> ViewPosition | None:
         """Return the place that :meth:`__str__` has given to a browser; ``None`` for anything else."""
         parts = text.split("-")
         is_place = len(parts) == len(cls._fields) and all(part.isascii() and part.isdecimal() for part in parts)
@@ -106,11 +106,11 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return "-".join(map(str, self))
 
-    def after(self, rows: Sequence[Row]) -> Place:
+    def after(self, rows: Sequence[Row]) -> ViewPosition:
         """Return the place after more rows."""
         for messages, row in enumerate(reversed(rows)):
             if row.number is not None:
-                return Place(row.number + 1, row.digest, messages)
+                return ViewPosition(row.number + 1, row.digest, messages)
         return self._replace(messages=self.messages + len(rows))
 
 
@@ -163,7 +163,7 @@ class LogReader(Sink):
         self._asked_at = time.monotonic()
         # Read before the rows, which then include all that precedes the end.
         end = self.end
-        place = Place.parse(after)
+        place = ViewPosition.parse(after)
         found = None if place is None else self._find(place, is_over=end is not None)
         start, skipped = (0, self._dropped) if found is None else found
         rows: list[Row] = []
@@ -173,7 +173,7 @@ class LogReader(Sink):
                 break
             rows.append(row)
             size += len(row.json)
-        new = (Place() if found is None or place is None else place).after(rows)
+        new = (ViewPosition() if found is None or place is None else place).after(rows)
         more = start + len(rows) < len(self._rows)
         fields = {
             "after": str(new),
@@ -186,7 +186,7 @@ class LogReader(Sink):
         joined = ", ".join(row.json for row in rows)
         return f'{json.dumps(fields)[:-1]}, "reported": {self.reported or "null"}, "rows": [{joined}]}}'
 
-    def _find(self, place: Place, *, is_over: bool) -> tuple[int, int] | None:
+    def _find(self, place: ViewPosition, *, is_over: bool) -> tuple[int, int] | None:
         """Return the index of the row after a place, and how many lines between them are not kept.
 
         ``None`` if this is not the log of the place, but an earlier or a later one of the job.
@@ -229,7 +229,7 @@ class LogReader(Sink):
         # Requests in this loop are answered between two portions.
         await asyncio.sleep(0)
 
-    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:  # noqa: ARG002
+    async def wrote(self, follower: Follower, records: JobRecords, items: Sequence[Item]) -> bool:  # noqa: ARG002
         """Keep what the job has reported. Return whether somebody still asks for it."""
         self.reported = self._described.json_of(records.printed.messages)
         return not self._is_forgotten()

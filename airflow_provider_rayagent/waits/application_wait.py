@@ -14,7 +14,7 @@ from airflow_provider_rayagent.waits.waiting import Wait, WaitOutcome, WaitResul
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
 
 Target = Literal["running", "gone"]
 TARGETS: tuple[Target, ...] = ("running", "gone")
@@ -74,8 +74,8 @@ class ApplicationWait(Wait[ApplicationOutcome]):
         """Return a message about a new status."""
         return f"The Serve application {self.name!r} is {status}."
 
-    async def _read(self, agent: AgentClient) -> dict[str, Any] | None:
-        return await find_application(agent, self.name)
+    async def _read(self, client: ServiceClient) -> dict[str, Any] | None:
+        return await find_application(client, self.name)
 
     def _judge(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
         """Judge the application's details, ``None`` if it is unknown to the agent."""
@@ -95,17 +95,17 @@ class ApplicationWait(Wait[ApplicationOutcome]):
         return ApplicationOutcome(result, summary)
 
 
-async def find_application(agent: AgentClient, name: str) -> dict[str, Any] | None:
+async def find_application(client: ServiceClient, name: str) -> dict[str, Any] | None:
     """Return an application, ``None`` if it does not exist.
 
     :raises RayAgentError: if the request fails.
     """
-    service = agent.config.service
+    service = client.config.service
     try:
-        found: dict[str, Any] = await agent.ask(service.get_serve_application(name))
+        found: dict[str, Any] = await client.ask(service.get_serve_application(name))
     except RayAgentNotFoundError:
         # A 404 may also come from a wrong path or a proxy; only the list shows that the application does not exist.
-        applications = await agent.ask(service.list_serve_applications())
+        applications = await client.ask(service.list_serve_applications())
         return next((each for each in applications if each.get("name") == name), None)
     return found
 

@@ -20,7 +20,7 @@ from airflow_provider_rayagent.waits.waiting import Wait, WaitOutcome, WaitResul
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
 
     Row = Mapping[str, Any]
     Amounts = Mapping[str, float | None]
@@ -118,8 +118,8 @@ class CapacityWait(Wait[CapacityOutcome]):
         """
         return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, self.accelerator_type, self.on_one_node)
 
-    async def _read(self, agent: AgentClient) -> Any:
-        return await agent.ask(agent.config.service.get_capacity())
+    async def _read(self, client: ServiceClient) -> Any:
+        return await client.ask(client.config.service.get_capacity())
 
     def _judge(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
         """Judge the cluster's resources, in the form of the agent's ``resources/cluster/``."""

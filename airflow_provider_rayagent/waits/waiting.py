@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
 
 FAST_POLL_SECONDS = 1.0
 """Maximum interval between two polls while a timeout is running; see :attr:`Wait.needs_fast_poll`."""
@@ -132,18 +132,18 @@ class Wait(Generic[OutcomeT]):
         """Return a message about a new status."""
         return status
 
-    async def poll(self, agent: AgentClient) -> OutcomeT:
+    async def poll(self, client: ServiceClient) -> OutcomeT:
         """Read the state once. Return the outcome so far."""
-        self._redact = agent.config.redact
+        self._redact = client.config.redact
         try:
-            found = await self._read(agent)
+            found = await self._read(client)
         except RayAgentError as error:
             return self.failed(error, time.monotonic())
         return self.received(found, time.monotonic())
 
     async def until_decided(
         self,
-        agent: AgentClient,
+        client: ServiceClient,
         *,
         seconds_left: Callable[[], float],
         pause: Callable[[float], Awaitable[object]],
@@ -159,7 +159,7 @@ class Wait(Generic[OutcomeT]):
         while True:
             # Before the request, so that there is one more after the deadline.
             left = seconds_left()
-            outcome = await self.poll(agent)
+            outcome = await self.poll(client)
             if outcome.status != shown:
                 shown = outcome.status
                 on_status(shown)
@@ -169,7 +169,7 @@ class Wait(Generic[OutcomeT]):
             if left <= 0 or await pause(min(seconds, left)):
                 return replace(outcome, result=WaitResult.TIMED_OUT)
 
-    async def _read(self, agent: AgentClient) -> Any:
+    async def _read(self, client: ServiceClient) -> Any:
         """Return what :meth:`received` processes.
 
         :raises RayAgentError: if the request fails.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.service_clock import ServiceClock
     from airflow_provider_rayagent.text.redaction import Redactor
-    from airflow_provider_rayagent.transport.aio import AsyncAgent
+    from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 
 log = logging.getLogger(__name__)
 
@@ -62,20 +62,20 @@ async def ended_job_lists(rayagent_conn_id: str, poll_interval: float) -> AsyncG
         try:
             # Opened again after each error, so that a change of the connection becomes effective.
             async with RayAgentAsyncHook(rayagent_conn_id) as hook:
-                agent = await hook.get_async_conn()
+                client = await hook.get_async_conn()
                 while True:
-                    ends = await _ends(agent, ends)
+                    ends = await _ends(client, ends)
                     outage.end()
-                    yield EndedJobs(ends, agent.config.redact, _seconds_ahead(agent.config.clock))
+                    yield EndedJobs(ends, client.config.redact, _seconds_ahead(client.config.clock))
                     await asyncio.sleep(poll_interval)
         except Exception as error:  # noqa: BLE001 - see above
             pause = outage.note(error)
         await asyncio.sleep(pause)
 
 
-async def _ends(agent: AsyncAgent, known: Mapping[str, JobEnd]) -> Mapping[str, JobEnd]:
-    call = replace(agent.config.service.list_jobs(), substitute=partial(details_of_end, known=known))
-    return await asyncio.to_thread(ends_of, await agent.send(call), known)
+async def _ends(client: AsyncServiceClient, known: Mapping[str, JobEnd]) -> Mapping[str, JobEnd]:
+    call = replace(client.config.service.list_jobs(), substitute=partial(details_of_end, known=known))
+    return await asyncio.to_thread(ends_of, await client.send(call), known)
 
 
 def _seconds_ahead(clock: ServiceClock) -> float | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_rayagent.tail.commands import TailSettings
-    from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
     from tests.stack.agent import LocalAgent
 
 Jobs = dict[str, dict[str, Any]]
@@ -36,7 +36,7 @@ TAILS = ("websocket_tail_job_logs", "stream_tail_job_logs", "tail_job_logs")
 class HastyHook(RayAgentHook):
     """Our hook, which waits a minute for a job that is not known yet, in a hurry."""
 
-    def follow_job(self, job_id: str, settings: TailSettings, **options: Any) -> Follower:
+    def follow_job(self, job_id: str, settings: TailSettings, **options: Any) -> BlockingFollower:
         return super().follow_job(job_id, dataclasses.replace(settings, missing_timeout=0.5), **options)
 
 

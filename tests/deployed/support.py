@@ -90,7 +90,7 @@ class DeployedTask(Task):
 
     def position(self) -> int:
         """Return how many lines the triggers have saved as forwarded."""
-        cursor = (self.xcom(POSITION_KEY) or {}).get("cursor") or {"lines": 0}
+        cursor = (self.xcom(POSITION_KEY) or {}).get("position") or {"lines": 0}
         return int(cursor["lines"]) + int(cursor.get("again", 0))
 
     def wait_for_position(self, count: int) -> None:

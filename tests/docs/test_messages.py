@@ -13,7 +13,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_rayagent import exceptions
-from airflow_provider_rayagent.connection.config import AgentConfig
+from airflow_provider_rayagent.connection.config import ServiceConfig
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
@@ -164,7 +164,7 @@ def emitted() -> Iterator[str]:
     call = Call("GET", "jobs/")
     for status, body in ANSWERS:
         with pytest.raises(RayAgentError) as refused:
-            read_response(call, status, {}, body, AgentConfig("https://agent.example.com"))
+            read_response(call, status, {}, body, ServiceConfig("https://agent.example.com"))
         yield str(refused.value)
 
 

@@ -16,7 +16,7 @@ from tests.stack.watch import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.mark.parametrize("config_of", [config_of_agent, config_of_ray])
 def test_resources_that_a_job_holds_are_waited_for(
-    agent: LocalAgent, config_of: Callable[[LocalAgent], AgentConfig]
+    agent: LocalAgent, config_of: Callable[[LocalAgent], ServiceConfig]
 ) -> None:
     def capacity() -> Any:
         return send(config_of(agent), lambda service: service.get_capacity())

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 import requests
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Notice, lines_in
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from tests.stack.job_logs import AFTER_RAY, lines_of_program
 from tests.stack.watch import PATIENCE, wait_until
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
@@ -89,17 +89,17 @@ class Followed:
         self.lines += lines_in(items)
         self.notices += [item.text for item in items if isinstance(item, Notice)]
 
-    def finish(self, following: Following) -> Followed:
+    def finish(self, following: Follower) -> Followed:
         self.end, self.is_whole, self.job = following.end, following.log_is_whole, dict(following.job or {})
         self.ended_at = time.time()
         return self
 
 
-def config_of_agent(agent: LocalAgent) -> AgentConfig:
+def config_of_agent(agent: LocalAgent) -> ServiceConfig:
     return read_config(host=agent.url, token=agent.token)
 
 
-def config_of_ray(agent: LocalAgent) -> AgentConfig:
+def config_of_ray(agent: LocalAgent) -> ServiceConfig:
     token = Path(agent.ray_token_file).read_text(encoding="utf-8").strip() if agent.ray_token_file else None
     return read_config(host=agent.ray_address, token=token, extra={"service": "ray"})
 
@@ -109,25 +109,25 @@ def settings(sources: tuple[StreamSource, ...]) -> TailSettings:
 
 
 def follow_blocking(
-    config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
+    config: ServiceConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
 ) -> Followed:
     """Follow a job to its end; ``followed`` has what was received so far."""
     followed = followed or Followed()
-    with BlockingAgent(config) as agent:
-        follower = Follower(agent, JobId(job_id), settings(sources))
+    with BlockingServiceClient(config) as agent:
+        follower = BlockingFollower(agent, JobId(job_id), settings(sources))
         for items in follower.blocking_items():
             followed.tell(items)
         return followed.finish(follower)
 
 
 def follow_async(
-    config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
+    config: ServiceConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
 ) -> Followed:
     """Do the same with asyncio."""
     followed = followed or Followed()
 
     async def follow() -> Followed:
-        async with AsyncAgent(config) as agent:
+        async with AsyncServiceClient(config) as agent:
             follower = AsyncFollower(agent, JobId(job_id), settings(sources))
             async with aclosing(follower.items()) as found:
                 async for items in found:
@@ -141,7 +141,7 @@ class Follow(Protocol):
     """:func:`follow_blocking` or :func:`follow_async`."""
 
     def __call__(
-        self, config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
+        self, config: ServiceConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
     ) -> Followed: ...
 
 
@@ -153,7 +153,7 @@ class Driver:
     """
 
     follow: Follow
-    config: Callable[[LocalAgent], AgentConfig]
+    config: Callable[[LocalAgent], ServiceConfig]
     sources: tuple[StreamSource, ...]
 
 

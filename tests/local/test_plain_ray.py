@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentHTTPError,
     RayAgentNotFoundError,
@@ -15,8 +15,8 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.transport.aio import AsyncAgent
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from tests.local.test_following import config_of_agent, config_of_ray
 from tests.stack.watch import wait_until
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ray
 
 
-def send(config: AgentConfig, make: Callable[[Service], Operation]) -> Any:
-    with BlockingAgent(config) as client:
+def send(config: ServiceConfig, make: Callable[[Service], Operation]) -> Any:
+    with BlockingServiceClient(config) as client:
         return client.send(make(config.service))
 
 
-def send_async(config: AgentConfig, make: Callable[[Service], Operation]) -> Any:
+def send_async(config: ServiceConfig, make: Callable[[Service], Operation]) -> Any:
     async def work() -> Any:
-        async with AsyncAgent(config) as client:
+        async with AsyncServiceClient(config) as client:
             return await client.send(make(config.service))
 
     return asyncio.run(work())
@@ -123,8 +123,8 @@ def test_rejected_token_is_reported(agent: LocalAgent, token: str | None, status
 
 
 def test_connection_check_finds_a_wrong_service(agent: LocalAgent) -> None:
-    def check(config: AgentConfig) -> tuple[bool, str]:
-        with BlockingAgent(config) as client:
+    def check(config: ServiceConfig) -> tuple[bool, str]:
+        with BlockingServiceClient(config) as client:
             finding = next(check_connection(client))
         return finding.result is not Result.PROBLEM, finding.text
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentHTTPError,
@@ -28,7 +28,7 @@ from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.services.call import FileContent, finish
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from airflow_provider_rayagent.transport.log_responses import read_whole_log
 from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import DRIVERS, OVER_RAY, PRINTED, PROGRAMS, Followed, entrypoint
@@ -102,7 +102,7 @@ class Running:
     ray: Cluster
     jobs: dict[str, str]
 
-    def config(self, token: str | None) -> AgentConfig:
+    def config(self, token: str | None) -> ServiceConfig:
         return read_config(host=self.ray.dashboard_url, token=token, extra={"service": "ray"})
 
     def expected(self, name: str) -> list[str]:
@@ -162,7 +162,7 @@ def results(running: Running) -> Results:
 
 def stop_when_it_waits(running: Running) -> None:
     job_id = JobId(running.jobs["stopped"])
-    with BlockingAgent(running.config(running.head.token)) as client:
+    with BlockingServiceClient(running.config(running.head.token)) as client:
         wait_until(lambda: finish(read_whole_log(client, job_id)).count("waits\n") or None, f"{job_id} does not wait")
         assert client.send(client.config.service.stop_job(job_id)) == {"stopped": True}
 
@@ -187,7 +187,7 @@ def test_every_line_is_received_once_and_the_status_is_right(
 
 def test_every_other_method_works(running: Running) -> None:
     for token in running.head.sent:
-        with BlockingAgent(running.config(token)) as client:
+        with BlockingServiceClient(running.config(token)) as client:
             service = client.config.service
 
             assert client.send(service.health_check())["status"] == "ok"
@@ -201,14 +201,14 @@ def test_every_other_method_works(running: Running) -> None:
 
 
 def test_a_task_is_listed(running: Running) -> None:
-    with BlockingAgent(running.config(running.head.sent[-1])) as client:
+    with BlockingServiceClient(running.config(running.head.sent[-1])) as client:
         service = client.config.service
         task: dict[str, Any] = wait_until(lambda: next(iter(client.send(service.list_tasks())), None), "no task")
         assert client.send(service.get_task(task["task_id"]))["task_id"] == task["task_id"]
 
 
 def test_a_serve_application_is_listed_and_deleted(running: Running) -> None:
-    with BlockingAgent(running.config(running.head.sent[-1])) as client:
+    with BlockingServiceClient(running.config(running.head.sent[-1])) as client:
         service = client.config.service
 
         def statuses() -> dict[str, str]:
@@ -224,7 +224,7 @@ def test_a_job_is_submitted_once_with_its_files_and_its_environment(running: Run
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("WORD = 'packed'\n", encoding="utf-8")
     (tmp_path / "main.py").write_text(SUBMITTED, encoding="utf-8")
-    with BlockingAgent(running.config(token)) as client, pack(tmp_path, root=tmp_path) as package:
+    with BlockingServiceClient(running.config(token)) as client, pack(tmp_path, root=tmp_path) as package:
         service, content = client.config.service, FileContent(package.file, package.size)
         uploads = [client.send(service.upload_package(package.name, content)) for _ in range(2)]
         submission = {"runtime_env": {"working_dir": package.uri, "env_vars": {"WORD": "from the environment"}}}
@@ -242,7 +242,7 @@ def test_a_job_is_submitted_once_with_its_files_and_its_environment(running: Run
 
 
 def test_a_job_runs_where_the_labels_are_that_it_needs(running: Running) -> None:
-    with BlockingAgent(running.config(running.head.sent[-1])) as client:
+    with BlockingServiceClient(running.config(running.head.sent[-1])) as client:
         submit = client.config.service.submit_job
 
         def status(job_id: str) -> str:

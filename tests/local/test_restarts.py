@@ -16,8 +16,8 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from tests.local.test_following import DRIVERS, OVER_RAY, Followed
 from tests.stack.agent import local_agent
 from tests.stack.job_logs import lines_of_program
@@ -132,9 +132,9 @@ def test_a_job_whose_head_was_killed_is_missing_once_another_head_answers(ray_cl
     job_id = ray_cluster.submit(entrypoint(release))
     lines: list[str] = []
 
-    def follow() -> Follower:
-        with BlockingAgent(config) as client:
-            follower = Follower(client, JobId(job_id), TailSettings(poll_interval=1.0, missing_timeout=3.0))
+    def follow() -> BlockingFollower:
+        with BlockingServiceClient(config) as client:
+            follower = BlockingFollower(client, JobId(job_id), TailSettings(poll_interval=1.0, missing_timeout=3.0))
             for items in follower.blocking_items():
                 lines.extend(lines_in(items))
             return follower

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from tests.local.test_following import config_of_ray
 from tests.stack.agent import local_agent
 from tests.stack.serve import Serve
@@ -42,7 +42,7 @@ def delete(agent: LocalAgent, name: str) -> Any:
 
 def test_only_the_given_application_is_deleted_over_plain_ray(serve: Serve) -> None:
     others = dict.fromkeys((ODD, OTHER, LAST), "RUNNING")
-    with BlockingAgent(config_of_ray(serve.agent)) as client:
+    with BlockingServiceClient(config_of_ray(serve.agent)) as client:
         replicas = replicas_of(client, others)
 
         client.send(client.config.service.delete_serve_application(QUOTES))
@@ -59,7 +59,7 @@ def test_only_the_given_application_is_deleted_over_plain_ray(serve: Serve) -> N
     assert serve.agent.wait(job_id)["status"] == "SUCCEEDED"
 
 
-def replicas_of(client: BlockingAgent, names: Iterable[str]) -> list[str]:
+def replicas_of(client: BlockingServiceClient, names: Iterable[str]) -> list[str]:
     """Return the ids of the actors of applications."""
     found = client.send(client.config.service.list_serve_applications())
     return [

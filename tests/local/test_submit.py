@@ -12,7 +12,7 @@ from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentHT
 from airflow_provider_rayagent.services.call import FileContent
 from airflow_provider_rayagent.services.job_secrets import masked_names, secrets_of
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import config_of_agent, config_of_ray, follow_blocking
 from tests.local.test_plain_ray import send, send_async
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
 
-SERVICES: dict[str, Callable[[LocalAgent], AgentConfig]] = {"ray": config_of_ray, "agent": config_of_agent}
+SERVICES: dict[str, Callable[[LocalAgent], ServiceConfig]] = {"ray": config_of_ray, "agent": config_of_agent}
 SECRET = "s3cret-value-of-the-job"
 
 
 @pytest.fixture(params=SERVICES)
-def config(request: pytest.FixtureRequest, agent: LocalAgent) -> AgentConfig:
+def config(request: pytest.FixtureRequest, agent: LocalAgent) -> ServiceConfig:
     return SERVICES[request.param](agent)
 
 
-def submit(config: AgentConfig, entrypoint: str, **submission: Any) -> str:
+def submit(config: ServiceConfig, entrypoint: str, **submission: Any) -> str:
     job_id: str = send(config, lambda service: service.submit_job(entrypoint, **submission))
     return job_id
 
 
-def lines_of(config: AgentConfig, job_id: str) -> list[str]:
+def lines_of(config: ServiceConfig, job_id: str) -> list[str]:
     """Follow a job to its end; return the lines of its program."""
     followed = follow_blocking(config, job_id, ("websocket",))
     assert followed.job["status"] == "SUCCEEDED", followed.job["message"]
@@ -50,7 +50,7 @@ def lines_of(config: AgentConfig, job_id: str) -> list[str]:
 
 
 def test_ten_submissions_at_once_with_one_id_start_one_job(
-    agent: LocalAgent, config: AgentConfig, tmp_path: Path
+    agent: LocalAgent, config: ServiceConfig, tmp_path: Path
 ) -> None:
     job_id = f"at-once-over-{config.service.name}"
     ran = tmp_path / "ran"
@@ -69,7 +69,7 @@ def test_ten_submissions_at_once_with_one_id_start_one_job(
     assert len(ran.read_text(encoding="utf-8").splitlines()) == 1
 
 
-def test_a_job_runs_on_a_node_with_its_labels(config: AgentConfig) -> None:
+def test_a_job_runs_on_a_node_with_its_labels(config: ServiceConfig) -> None:
     node_id = send(config, lambda service: service.list_nodes())[0]["node_id"]
     assert lines_of(config, submit(config, "echo here", entrypoint_label_selector={"ray.io/node-id": node_id})) == [
         "here"
@@ -80,7 +80,7 @@ def test_a_submission_whose_answer_is_lost_starts_one_job(agent: LocalAgent, tmp
     config = config_of_ray(agent)
     ran = tmp_path / "ran"
     with holding_proxy(agent.ray_address, "/api/jobs/") as proxy, ThreadPoolExecutor(1) as pool:
-        through_proxy = BlockingAgent(replace(config, base_url=f"{proxy.url}/"))
+        through_proxy = BlockingServiceClient(replace(config, base_url=f"{proxy.url}/"))
         sent = pool.submit(through_proxy.send, config.service.submit_job(f"echo once >> {ran}"))
         proxy.wait_for_answer()
         proxy.drop()
@@ -90,7 +90,7 @@ def test_a_submission_whose_answer_is_lost_starts_one_job(agent: LocalAgent, tmp
     assert ran.read_text(encoding="utf-8") == "once\n"
 
 
-def test_a_job_runs_in_its_working_dir_which_is_uploaded_once(config: AgentConfig, tmp_path: Path) -> None:
+def test_a_job_runs_in_its_working_dir_which_is_uploaded_once(config: ServiceConfig, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import helper; print('helper says', helper.WORD)\n", encoding="utf-8")
     # A package of its own for each service, since Ray keeps packages.
     (tmp_path / "helper.py").write_text(f"WORD = 'hello {config.service.name}'\n", encoding="utf-8")
@@ -110,7 +110,7 @@ def test_a_job_runs_in_its_working_dir_which_is_uploaded_once(config: AgentConfi
     assert lines_of(config, job_id) == [f"helper says hello {config.service.name}", "helper.py", "main.py"]
 
 
-def test_the_environment_reaches_the_job_and_its_details_tell_what_to_mask(config: AgentConfig) -> None:
+def test_the_environment_reaches_the_job_and_its_details_tell_what_to_mask(config: ServiceConfig) -> None:
     env_vars = {"API_KEY": SECRET, "PLAIN": "plain-text"}
     job_id = submit(
         config,
@@ -123,7 +123,7 @@ def test_the_environment_reaches_the_job_and_its_details_tell_what_to_mask(confi
     assert secrets_of(send(config, lambda service: service.get_job(JobId(job_id)))) == [SECRET]
 
 
-def test_a_command_that_fits_on_no_node_is_refused(config: AgentConfig) -> None:
+def test_a_command_that_fits_on_no_node_is_refused(config: ServiceConfig) -> None:
     with pytest.raises(RayAgentResourcesError, match=r"GPU 64\. The most that any node has: GPU 0"):
         submit(config, "true", job_id="too-large", entrypoint_num_gpus=64)
 
@@ -131,7 +131,7 @@ def test_a_command_that_fits_on_no_node_is_refused(config: AgentConfig) -> None:
     assert "too-large" not in [job["submission_id"] for job in jobs]
 
 
-def test_reserved_resources_are_those_of_the_entrypoint(config: AgentConfig) -> None:
+def test_reserved_resources_are_those_of_the_entrypoint(config: ServiceConfig) -> None:
     job_id = submit(config, "echo ok", entrypoint_num_cpus=0.5, entrypoint_memory=1_000_000)
 
     assert lines_of(config, job_id) == ["ok"]

@@ -16,7 +16,7 @@ from tests.stack.watch import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
@@ -47,7 +47,7 @@ time.sleep(3600)
 
 @pytest.mark.parametrize("config_of", [config_of_agent, config_of_ray])
 def test_tasks_and_actors_that_wait_are_found_with_their_job(
-    agent: LocalAgent, config_of: Callable[[LocalAgent], AgentConfig]
+    agent: LocalAgent, config_of: Callable[[LocalAgent], ServiceConfig]
 ) -> None:
     config = config_of(agent)
     job_id = agent.submit(f"python -c {shlex.quote(textwrap.dedent(PROGRAM))}")

@@ -85,7 +85,7 @@ class HandOvers:
         """Wait until a second's lines are covered by the saved position; return how many are."""
 
         def look() -> int | None:
-            cursor = task.xcom(POSITION_KEY)["cursor"] or {"lines": 0}
+            cursor = task.xcom(POSITION_KEY)["position"] or {"lines": 0}
             covered: int = cursor["lines"] + cursor.get("again", 0)
             return covered if covered >= LINES_A_SECOND else None
 

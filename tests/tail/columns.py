@@ -18,7 +18,7 @@ from airflow_provider_rayagent.services.ray_service import RayService
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.task_instance import supervisor_channel
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from airflow_provider_rayagent.triggers.trigger_sink import TriggerSink
@@ -37,13 +37,13 @@ from tests.unit.support import make_context
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.run.observer import JobObserver
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.tail_driver import Follower
 
 supervisor_channel.BLIND_DRAIN_SECONDS = 0.0
 # No row waits for this, and on a slow machine it must not pass.
@@ -55,10 +55,10 @@ def recorded(observer: JobObserver, outcome: Outcome) -> None:
     """Record what an observer writes to the task log."""
     wrote = observer.wrote
 
-    async def recording(following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
+    async def recording(follower: Follower, records: JobRecords, items: Sequence[Item]) -> bool:
         keep(items, outcome)
         outcome.messages = records.printed.messages
-        return await wrote(following, records, items)
+        return await wrote(follower, records, items)
 
     observer.wrote = recording  # type: ignore[method-assign]
 
@@ -68,7 +68,7 @@ def keep(items: Sequence[Item], outcome: Outcome) -> None:
     outcome.notices += [item.text for item in items if isinstance(item, Notice)]
 
 
-def sensor(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
+def sensor(config: ServiceConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobSensor``, like a task that runs in a worker."""
     task = RayAgentJobSensor(
         task_id="follow",
@@ -94,9 +94,9 @@ def sensor(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
 class QuickAsyncHook(RayAgentAsyncHook):
     """A hook with a fixed connection."""
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: ServiceConfig) -> None:
         super().__init__()
-        self._agent = AsyncAgent(config)
+        self._agent = AsyncServiceClient(config)
 
 
 class QuickFollowingHook(QuickAsyncHook):
@@ -106,7 +106,7 @@ class QuickFollowingHook(QuickAsyncHook):
         return await super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
 
 
-def async_hook(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
+def async_hook(config: ServiceConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentAsyncHook.tail_job_logs``."""
     outcome = Outcome()
 
@@ -128,7 +128,7 @@ def async_hook(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
 class RecordingTrigger(RayAgentJobTrigger):
     """A trigger that polls quickly and records what it writes to the task log."""
 
-    config: AgentConfig
+    config: ServiceConfig
 
     def _hook(self) -> RayAgentAsyncHook:
         return QuickFollowingHook(self.config)
@@ -139,7 +139,7 @@ class RecordingSink(TriggerSink):
 
     outcome: Outcome
 
-    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
+    async def wrote(self, following: Follower, records: JobRecords, items: Sequence[Item]) -> bool:
         keep(items, self.outcome)
         self.outcome.messages = records.printed.messages
         return await super().wrote(following, records, items)
@@ -148,7 +148,7 @@ class RecordingSink(TriggerSink):
 triggers.TriggerSink = RecordingSink  # type: ignore[attr-defined]
 
 
-def trigger(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
+def trigger(config: ServiceConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobTrigger``, like a deferred task."""
     task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol), read_messages=True)
     task.config = config

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ class Outcome:
     truth: str = ""
 
 
-Driver = Callable[[AgentConfig, str, str], Outcome]
+Driver = Callable[[ServiceConfig, str, str], Outcome]
 """Called with the connection, the job's id and the protocol; returns when the tail has ended."""
 
 
-def config_of(url: str, protocol: str = "auto", timeout: float = MAX_TIMEOUT) -> AgentConfig:
+def config_of(url: str, protocol: str = "auto", timeout: float = MAX_TIMEOUT) -> ServiceConfig:
     """Return a connection.
 
     :param timeout: seconds to wait for an answer.
@@ -87,18 +87,18 @@ def settings_for(protocol: str, **changes: Any) -> TailSettings:
     return replace(SETTINGS, sources=PROTOCOLS[argument_of(protocol)], **changes)
 
 
-def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[Follower, BlockingAgent]:
+def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[BlockingFollower, BlockingServiceClient]:
     """Return a follower, and the transport to close after it."""
-    agent = BlockingAgent(config_of(url, protocol))
-    return Follower(agent, JobId(job_id), settings_for(protocol, **changes)), agent
+    agent = BlockingServiceClient(config_of(url, protocol))
+    return BlockingFollower(agent, JobId(job_id), settings_for(protocol, **changes)), agent
 
 
-def quick_hook(config: AgentConfig) -> RayAgentHook:
+def quick_hook(config: ServiceConfig) -> RayAgentHook:
     """Return a hook with a fixed connection that polls quickly."""
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
     class QuickHook(RayAgentHook):
-        def follow_job(self, job_id: str, settings: TailSettings, **more: Any) -> Follower:
+        def follow_job(self, job_id: str, settings: TailSettings, **more: Any) -> BlockingFollower:
             return super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
 
     hook = QuickHook()
@@ -106,7 +106,7 @@ def quick_hook(config: AgentConfig) -> RayAgentHook:
     return hook
 
 
-def hook_generator(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
+def hook_generator(config: ServiceConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentHook.tail_job_logs``, which yields lines and logs notices."""
     outcome = Outcome()
     with quick_hook(config) as hook:

@@ -17,8 +17,8 @@ import pytest
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from tests.level import by_level
 from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
 from tests.scripted.messages import log_payload
@@ -75,9 +75,9 @@ def test_closing_a_generator_early_leaks_no_thread_and_no_socket(protocol: str) 
 def test_a_follower_stops_soon_on_a_silent_stream_and_leaks_nothing(protocol: str) -> None:
     job = Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())], sse=[Play(Follow(), Hold())])
     stopped = threading.Event()
-    with ScriptedAgent(job) as agent, BlockingAgent(config_of(agent.url)) as transport:
+    with ScriptedAgent(job) as agent, BlockingServiceClient(config_of(agent.url)) as transport:
         settings = TailSettings(sources=PROTOCOLS[protocol], poll_interval=3600.0)
-        follower = Follower(transport, JobId("j1"), settings, stopped=stopped)
+        follower = BlockingFollower(transport, JobId("j1"), settings, stopped=stopped)
         thread = threading.Thread(target=lambda: list(follower.blocking_items()))
         thread.start()
         agent.wait_until(lambda: follower.messages)
@@ -159,12 +159,12 @@ def test_a_permanent_503_causes_few_requests_per_minute() -> None:
     timer = threading.Timer(UNAVAILABLE_SECONDS, stopped.set)
     with (
         ScriptedAgent(Job("a\n"), answers={"*": [Refuse(503)]}) as agent,
-        BlockingAgent(config_of(agent.url)) as transport,
+        BlockingServiceClient(config_of(agent.url)) as transport,
     ):
         agent.jobs["j1"].ws = agent.jobs["j1"].sse = agent.jobs["j1"].full = [Refuse(503)]
         begun = time.monotonic()
         timer.start()
-        follower = Follower(transport, JobId("j1"), TailSettings(), stopped=stopped)
+        follower = BlockingFollower(transport, JobId("j1"), TailSettings(), stopped=stopped)
         assert not [item for items in follower.blocking_items() for item in items]
         requests = sum(request.time < begun + UNAVAILABLE_SECONDS for request in agent.requests)
     assert requests <= 45

@@ -84,7 +84,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
     from airflow_provider_rayagent.position import trigger_position
     from airflow_provider_rayagent.tail import draining, live_stream, status
-    from airflow_provider_rayagent.task_instance import resuming, supervisor_channel
+    from airflow_provider_rayagent.task_instance import resume_delay, supervisor_channel
     from airflow_provider_rayagent.transport import request_retry
 
     monkeypatch.setattr(request_retry, "FIRST_PAUSE", 0.01)
@@ -94,7 +94,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "MIN_GAP_SECONDS", 0.1)
     monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.1)
     monkeypatch.setattr(supervisor_channel, "BLIND_DRAIN_SECONDS", 0.0)
-    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: 0.0)
+    monkeypatch.setattr(resume_delay, "seconds_to_resume", lambda: 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -45,7 +45,7 @@ class Supervisor:
     @property
     def saved_lines(self) -> int:
         """How many lines are before the position that a trigger saved last."""
-        cursors = [value["cursor"] for value in self.saved if isinstance(value, dict) and value.get("cursor")]
+        cursors = [value["position"] for value in self.saved if isinstance(value, dict) and value.get("position")]
         return int(cursors[-1]["lines"]) if cursors else 0
 
     async def asend(self, message: Any) -> Any:

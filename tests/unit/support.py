@@ -17,7 +17,7 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.run import finding, job_start
 from airflow_provider_rayagent.tail.items import LogLines
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from tests.scripted import Action, Answer, Play
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def make_agent(agent: ScriptedAgent | str, *, sleep: Callable[[float], None] | N
     :param sleep: gets the seconds of every pause; default: no pause at all.
     """
     url = agent if isinstance(agent, str) else agent.url
-    return BlockingAgent(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=sleep or _no_pause)
+    return BlockingServiceClient(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=sleep or _no_pause)
 
 
 def _no_pause(seconds: float) -> None:

@@ -11,7 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from airflow._shared.secrets_masker import redact
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, FIELDS, field_name
 from airflow_provider_rayagent.connection.permitted_files import FOLDERS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
@@ -48,7 +48,7 @@ def form() -> dict[str, Any]:
     return fields
 
 
-def read(**extra: Any) -> AgentConfig:
+def read(**extra: Any) -> ServiceConfig:
     return read_config(host="agent", extra=extra)
 
 

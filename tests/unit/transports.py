@@ -15,10 +15,10 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
 from airflow_provider_rayagent.transport import live_logs, log_responses
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
+from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
 from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 from tests.unit.support import TOKEN
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.commands import StreamSource
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
-    from airflow_provider_rayagent.transport.tail_driver import Following
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
+    from airflow_provider_rayagent.transport.tail_driver import Follower
     from tests.scripted import ScriptedAgent
 
 ResultT = TypeVar("ResultT")
@@ -48,7 +48,7 @@ def live_log(source: StreamSource) -> OpenLiveLog:
     return OpenLiveLog(source, AGENT.streams.open(JobId("j1"), source), AGENT.streams.decode_event)
 
 
-def config_of(server: ScriptedAgent | str, **extra: Any) -> AgentConfig:
+def config_of(server: ScriptedAgent | str, **extra: Any) -> ServiceConfig:
     """Return the configuration for an agent."""
     return read_config(host=server if isinstance(server, str) else server.url, token=TOKEN, extra=extra)
 
@@ -57,21 +57,21 @@ class Transport(ABC):
     """What the tests of both transports do with one; each method uses a client of its own."""
 
     @abstractmethod
-    def run(self, config: AgentConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
+    def run(self, config: ServiceConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
         """Return the result of a coroutine function, which gets the client of an agent."""
 
     @abstractmethod
-    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
+    def follow(self, config: ServiceConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Follower]:
         """Follow the job ``j1`` to its end. Return its lines, and what followed it."""
 
-    def send(self, config: AgentConfig, call: Call) -> Any:
+    def send(self, config: ServiceConfig, call: Call) -> Any:
         """Return the value of a call that is sent once."""
         return self.run(config, lambda agent: agent.ask(call, tries=1))
 
-    def whole_log(self, config: AgentConfig) -> str:
+    def whole_log(self, config: ServiceConfig) -> str:
         """Return the whole log of the job ``j1``, requested once."""
 
-        async def work(agent: AgentClient) -> str:
+        async def work(agent: ServiceClient) -> str:
             pieces = []
             async with aclosing(await log_responses.WholeLog.open(agent, WHOLE_LOG)) as log:
                 while (text := await log.read()) is not None:
@@ -80,23 +80,23 @@ class Transport(ABC):
 
         return self.run(config, work)
 
-    def held_log(self, config: AgentConfig) -> str:
+    def held_log(self, config: ServiceConfig) -> str:
         """Return the whole log of the job ``j1``, as the hook's method does."""
         return self.run(config, lambda agent: log_responses.read_whole_log(agent, JobId("j1")))
 
-    def open(self, config: AgentConfig, source: StreamSource) -> None:
+    def open(self, config: ServiceConfig, source: StreamSource) -> None:
         """Open a stream of the job ``j1``, and close it."""
         self.messages(config, source, lambda _: True)
 
     def messages(
-        self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
+        self, config: ServiceConfig, source: StreamSource, until: Callable[[list[Event]], object]
     ) -> list[Event]:
         """Return the messages of a stream until there are enough.
 
         :raises StreamEndedError: if it ends before.
         """
 
-        async def work(agent: AgentClient) -> list[Event]:
+        async def work(agent: ServiceClient) -> list[Event]:
             found: list[Event] = []
             async with aclosing(await live_logs.open_stream(agent, live_log(source))) as stream:
                 while not until(found):
@@ -111,30 +111,30 @@ def _settings(source: StreamSource, settings: dict[str, Any]) -> TailSettings:
 
 
 class Blocking(Transport):
-    """Uses :class:`BlockingAgent`."""
+    """Uses :class:`BlockingServiceClient`."""
 
-    def run(self, config: AgentConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
-        with BlockingAgent(config) as agent:
+    def run(self, config: ServiceConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        with BlockingServiceClient(config) as agent:
             return finish(work(agent))
 
-    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
-        with BlockingAgent(config) as agent:
-            follower = Follower(agent, JobId("j1"), _settings(source, settings))
+    def follow(self, config: ServiceConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Follower]:
+        with BlockingServiceClient(config) as agent:
+            follower = BlockingFollower(agent, JobId("j1"), _settings(source, settings))
             return [line for items in follower.blocking_items() for line in lines_in(items)], follower
 
 
 class Asyncio(Transport):
-    """Uses :class:`AsyncAgent`."""
+    """Uses :class:`AsyncServiceClient`."""
 
-    def run(self, config: AgentConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
+    def run(self, config: ServiceConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
         async def run() -> ResultT:
-            async with AsyncAgent(config) as agent:
+            async with AsyncServiceClient(config) as agent:
                 return await work(agent)
 
         return asyncio.run(run())
 
-    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
-        async def work(agent: AsyncAgent) -> tuple[list[str], Following]:
+    def follow(self, config: ServiceConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Follower]:
+        async def work(agent: AsyncServiceClient) -> tuple[list[str], Follower]:
             follower = AsyncFollower(agent, JobId("j1"), _settings(source, settings))
             return [line async for items in follower.items() for line in lines_in(items)], follower
 
@@ -142,9 +142,9 @@ class Asyncio(Transport):
 
 
 class LoopAgent:
-    """An :class:`AsyncAgent` for blocking code: each of its calls runs an event loop of its own."""
+    """An :class:`AsyncServiceClient` for blocking code: each of its calls runs an event loop of its own."""
 
-    def __init__(self, agent: AsyncAgent) -> None:
+    def __init__(self, agent: AsyncServiceClient) -> None:
         self._agent = agent
         self._loop = asyncio.new_event_loop()
 
@@ -154,7 +154,7 @@ class LoopAgent:
             sleep(seconds)
 
         url = server if isinstance(server, str) else server.url
-        return cls(AsyncAgent(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=pause))
+        return cls(AsyncServiceClient(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=pause))
 
     def __enter__(self) -> Self:
         return self
@@ -172,10 +172,10 @@ class LoopAgent:
         return self._loop.run_until_complete(work)
 
 
-MakeAgent: TypeAlias = "Callable[..., BlockingAgent | LoopAgent]"
+MakeAgent: TypeAlias = "Callable[..., BlockingServiceClient | LoopAgent]"
 """Returns a transport to an agent; see :func:`tests.unit.support.make_agent`."""
 TRANSPORTS: dict[str, Transport] = {"blocking": Blocking(), "asyncio": Asyncio()}
-USES: dict[str, Callable[[Transport, AgentConfig], object]] = {
+USES: dict[str, Callable[[Transport, ServiceConfig], object]] = {
     "call": lambda transport, config: transport.send(config, AGENT.health_check()),
     "stop": lambda transport, config: transport.send(config, AGENT.stop_job(JobId("j1"))),
     "whole log": lambda transport, config: transport.whole_log(config),

@@ -15,7 +15,7 @@ from tests.unit.proxies import Proxy
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import OpenLiveLog
-    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
     from airflow_provider_rayagent.transport.live_logs import LogStream
     from tests.scripted import Step
     from tests.unit.cli.conftest import Airflow, Examined
@@ -61,7 +61,7 @@ def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> N
 def test_server_sent_events_that_are_buffered_or_refused(
     step: Step, words: str, exceeded: str | None, examined: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def open_impatiently(client: BlockingAgent, opening: OpenLiveLog) -> LogStream:
+    async def open_impatiently(client: BlockingServiceClient, opening: OpenLiveLog) -> LogStream:
         # Only here: the checks before must find everything right, however slow the machine is.
         if opening.source == "http" and exceeded == "connect_timeout":
             monkeypatch.setattr(client, "config", replace(client.config, connect_timeout=0.3))

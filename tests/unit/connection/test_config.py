@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 
 TOKEN = 's3cret/token"x'
 
 
-def make_config(**overrides: Any) -> AgentConfig:
+def make_config(**overrides: Any) -> ServiceConfig:
     return read_config(**{"host": "agent.example.com", "token": TOKEN, **overrides})
 
 

@@ -18,8 +18,8 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentServerError,
 )
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.aio import AsyncAgent
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from tests.scripted import DEFAULT, Job, Log, Play, Redirect, Refuse, Reset, ScriptedAgent
 from tests.stack.watch import PATIENCE
 from tests.unit.token_files import MountedToken
@@ -28,7 +28,7 @@ from tests.unit.transports import GET, GET_JOB, SOURCES, STOP_JOB
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.tail.commands import StreamSource
     from tests.scripted import Request, Step
     from tests.unit.transports import Transport
@@ -46,7 +46,7 @@ def reread_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "REREAD_SECONDS", seconds)
 
 
-def config_of(server: ScriptedAgent | str, path: Path | str, **parts: Any) -> AgentConfig:
+def config_of(server: ScriptedAgent | str, path: Path | str, **parts: Any) -> ServiceConfig:
     host, service = (server, "agent") if isinstance(server, str) else (server.url, server.service)
     return read_config(host=host, extra={"token_file": str(path), "service": service}, **parts)
 
@@ -218,7 +218,7 @@ async def test_many_requests_that_are_rejected_at_the_same_time_are_all_sent_aga
 ) -> None:
     reread_after(PATIENCE, monkeypatch)
     with ScriptedAgent(Job(), token=OLD) as server:
-        async with AsyncAgent(config_of(server, mounted.path)) as agent:
+        async with AsyncServiceClient(config_of(server, mounted.path)) as agent:
             await agent.send(GET_JOB)
             rotation(server, mounted)
             await asyncio.gather(*(agent.send(GET_JOB, tries=1) for _ in range(20)))
@@ -342,7 +342,7 @@ def test_requests_that_are_rejected_together_share_a_read(
     monkeypatch.setattr(token_file, "read", counted)
 
     async def run() -> None:
-        agent = AsyncAgent(config)
+        agent = AsyncServiceClient(config)
         token = await agent._token_header()
         assert len(reads) == 1
         first = asyncio.ensure_future(agent._token_header(rejected=token))
@@ -365,7 +365,10 @@ async def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
     answers = threading.Event()
     with ScriptedAgent(Job(), token=OLD) as server:
         config = config_of(server, mounted.path)
-        async with AsyncAgent(config) as agent, AsyncAgent(config_of(server, tmp_path / "other")) as other:
+        async with (
+            AsyncServiceClient(config) as agent,
+            AsyncServiceClient(config_of(server, tmp_path / "other")) as other,
+        ):
             await agent.send(GET_JOB)
             monkeypatch.setattr(credentials, "READ_SECONDS", 0.1)
             monkeypatch.setattr(credentials, "open_regular_file", lambda _: answers.wait())
@@ -392,7 +395,10 @@ def test_a_file_system_that_hangs_does_not_block_a_worker(
 
     with ScriptedAgent(Job(), token=OLD) as server:
         config = config_of(server, mounted.path)
-        with BlockingAgent(config) as agent, BlockingAgent(config_of(server, tmp_path / "other")) as other:
+        with (
+            BlockingServiceClient(config) as agent,
+            BlockingServiceClient(config_of(server, tmp_path / "other")) as other,
+        ):
             agent.send(GET_JOB)
             monkeypatch.setattr(credentials, "READ_SECONDS", 0.1)
             monkeypatch.setattr(credentials, "open_regular_file", hang)

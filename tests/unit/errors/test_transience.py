@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent import exceptions
-from airflow_provider_rayagent.connection.config import AgentConfig
+from airflow_provider_rayagent.connection.config import ServiceConfig
 from airflow_provider_rayagent.errors import transience
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.errors.transience import Classification, Delivery, Permanence
@@ -15,9 +15,9 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport import responses
-from airflow_provider_rayagent.transport.agent_client import AgentClient
 from airflow_provider_rayagent.transport.request_retry import may_retry
-from airflow_provider_rayagent.transport.tail_driver import Following
+from airflow_provider_rayagent.transport.service_client import ServiceClient
+from airflow_provider_rayagent.transport.tail_driver import Follower
 from airflow_provider_rayagent.waits.application_wait import ApplicationWait
 from airflow_provider_rayagent.waits.waiting import WaitResult
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.scripted import Step
     from tests.unit.support import Serve
 
-CONFIG = AgentConfig("http://agent/")
+CONFIG = ServiceConfig("http://agent/")
 
 TEAPOT = 418
 
@@ -172,22 +172,22 @@ def test_a_post_is_retried_only_if_its_row_says_never_sent(delivery: Delivery, m
                 agent.send(STOP_JOB)
 
 
-def make_following() -> Following:
-    return Following(AgentClient(CONFIG), JobId("j1"), commands.TailSettings(), clock=lambda: 0.0)
+def make_follower() -> Follower:
+    return Follower(ServiceClient(CONFIG), JobId("j1"), commands.TailSettings(), clock=lambda: 0.0)
 
 
 def test_a_permanent_error_of_the_first_status_request_ends_the_tail(row: Classification) -> None:
-    following = make_following()
-    following.on_status_failed(answered(TEAPOT))
-    given_up = following.tail.next(0.0) == commands.Finish(End.AGENT_UNREACHABLE)
+    follower = make_follower()
+    follower.on_status_failed(answered(TEAPOT))
+    given_up = follower.tail.next(0.0) == commands.Finish(End.AGENT_UNREACHABLE)
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
 def test_no_error_ends_the_tail_immediately_after_a_first_response(row: Classification) -> None:
-    following = make_following()
-    following.on_status({"status": "RUNNING"})
-    following.on_status_failed(answered(TEAPOT))
-    assert following.tail.next(0.0) != commands.Finish(End.AGENT_UNREACHABLE)
+    follower = make_follower()
+    follower.on_status({"status": "RUNNING"})
+    follower.on_status_failed(answered(TEAPOT))
+    assert follower.tail.next(0.0) != commands.Finish(End.AGENT_UNREACHABLE)
 
 
 def test_a_permanent_error_of_the_first_application_request_ends_the_wait(row: Classification) -> None:
@@ -215,22 +215,22 @@ def test_the_end_of_a_log_is_requested_for_a_minute_unless_its_row_says_unreadab
     # The real limit, since the clock is virtual.
     monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
     now, early = 0.0, list[str]()
-    following = Following(AgentClient(CONFIG), JobId("j1"), commands.TailSettings(), clock=lambda: now)
-    following.on_status({"status": "SUCCEEDED"})
-    while not isinstance(command := following.tail.next(now), commands.Finish):
+    follower = Follower(ServiceClient(CONFIG), JobId("j1"), commands.TailSettings(), clock=lambda: now)
+    follower.on_status({"status": "SUCCEEDED"})
+    while not isinstance(command := follower.tail.next(now), commands.Finish):
         if isinstance(command, commands.Wait):
             now += max(command.seconds, 0.1)
             continue
         if now < 30.0:
             early.append(type(command).__name__)
         if isinstance(command, commands.OpenStream):
-            following.tail.stream_failed(now)
+            follower.tail.stream_failed(now)
         else:
             assert isinstance(command, commands.OpenWholeLog)
-            following.on_whole_log_failed(answered(TEAPOT))
+            follower.on_whole_log_failed(answered(TEAPOT))
     # Only a log that is unreadable is given up early: for a stream, and for good if it is gone.
     assert ("OpenStream" in early) is of_log
     assert early[:3] == ["OpenWholeLog"] * 3
     assert (now < 30.0) is (of_log and permanence is Permanence.PERMANENT)
     assert now < 120.0
-    assert not following.log_is_whole
+    assert not follower.log_is_whole

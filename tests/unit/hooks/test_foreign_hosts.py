@@ -22,7 +22,7 @@ from tests.unit.transports import USES, config_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
     from tests.scripted import Step
     from tests.unit.support import Serve
     from tests.unit.transports import Transport
@@ -80,12 +80,12 @@ def always(answer: Step) -> dict[str, Sequence[Step]]:
     return {"*": [answer], "WS jobs/j1/logs/": [answer]}
 
 
-async def errors_of_all_calls(agent: AgentClient) -> list[str]:
+async def errors_of_all_calls(agent: ServiceClient) -> list[str]:
     """Return what a log can tell of the errors of every call of a service that fails."""
     return [text for call in CALLS[agent.config.service.name] if (text := await _error_of_call(agent, *call))]
 
 
-async def _error_of_call(agent: AgentClient, method: str, given: tuple[Any, ...]) -> str:
+async def _error_of_call(agent: ServiceClient, method: str, given: tuple[Any, ...]) -> str:
     try:
         if "logs" in method:
             await read_whole_log(agent, JobId("j1"))

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.exceptions import RayAgentError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.links.rayagent import LINKS, XCOM_KEYS
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
-from airflow_provider_rayagent.task_instance import resuming
+from airflow_provider_rayagent.task_instance import resume_delay
 from tests.scripted import Do, Job, Refuse, ScriptedAgent, SetStatus, WaitFor
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import event_of
@@ -220,7 +220,7 @@ def test_a_trigger_pushes_no_link_before_the_worker_has_pushed_its_last(
         async with running(make_trigger(ti)):
             await agent.reached(lambda: len(agent.of(GET)) >= looks)
 
-    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: PATIENCE)
+    monkeypatch.setattr(resume_delay, "seconds_to_resume", lambda: PATIENCE)
     asyncio.run(follow(5))
     assert xcoms.links == {}
 

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobNotSt
 from airflow_provider_rayagent.policies import retry
 from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
 from airflow_provider_rayagent.position import task_position
-from airflow_provider_rayagent.task_instance.resuming import seconds_to_resume
+from airflow_provider_rayagent.task_instance.resume_delay import seconds_to_resume
 from tests.scripted import DEFAULT, Grow, Job, Refuse, SetStatus, Sleep, WaitFor
 from tests.unit.both_ways import both_ways
 from tests.unit.operators.started_jobs import ROOT, starting

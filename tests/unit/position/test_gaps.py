@@ -51,33 +51,33 @@ START = position(0)
 
 def test_where_the_file_is_kept_the_next_trigger_goes_on_at_its_place() -> None:
     gap = Gap(START, 5)
-    found = take_over({"cursor": position(9), "began": position(5), "gaps": [gap.to_json()]}, None, is_kept=True)
+    found = take_over({"position": position(9), "began": position(5), "gaps": [gap.to_json()]}, None, is_kept=True)
     assert (found.position, found.gaps, found.lost) == (position(9), [gap], None)
 
 
 def test_a_short_gap_is_forwarded_again_by_the_next_trigger() -> None:
-    found = take_over({"cursor": position(90), "began": position(10)}, None, is_kept=False)
+    found = take_over({"position": position(90), "began": position(10)}, None, is_kept=False)
     assert (found.position, found.gaps) == (position(10), [])
     assert (found.lost, found.is_repeated) == (Gap(position(10), 90), True)
 
 
 def test_a_long_gap_is_left_to_the_worker() -> None:
     width = rules.SHORT_GAP_CHARS // 50
-    saved = {"cursor": position(90, width=width), "began": position(10, width=width)}
+    saved = {"position": position(90, width=width), "began": position(10, width=width)}
     found = take_over(saved, None, is_kept=False)
-    assert found.position == saved["cursor"]
+    assert found.position == saved["position"]
     assert found.gaps == [Gap(position(10, width=width), 90)]
     assert not found.is_repeated
 
 
 def test_nothing_is_lost_with_a_file_in_which_there_was_nothing() -> None:
-    found = take_over({"cursor": position(7), "began": position(7)}, None, is_kept=False)
+    found = take_over({"position": position(7), "began": position(7)}, None, is_kept=False)
     assert (found.position, found.gaps, found.lost) == (position(7), [], None)
 
 
 def test_what_a_release_without_gaps_saved_began_where_the_task_did() -> None:
-    assert take_over({"cursor": position(7)}, position(3), is_kept=False).lost == Gap(position(3), 7)
-    assert take_over({"cursor": position(7)}, None, is_kept=False).lost == Gap(START, 7)
+    assert take_over({"position": position(7)}, position(3), is_kept=False).lost == Gap(position(3), 7)
+    assert take_over({"position": position(7)}, None, is_kept=False).lost == Gap(START, 7)
 
 
 def test_gaps_that_adjoin_become_one_and_others_stay_apart() -> None:
@@ -205,7 +205,7 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
             trigger = Trigger(text, begin, display)
             read = max(read, int(share * len(text)))
             written = trigger.read(read)
-            saved = {"cursor": trigger.position(), "began": begin, "gaps": [gap.to_json() for gap in found]}
+            saved = {"position": trigger.position(), "began": begin, "gaps": [gap.to_json() for gap in found]}
             finished += written if is_kept else []
             taken = take_over(saved, None, is_kept=is_kept)
             begin, found = taken.position, taken.gaps

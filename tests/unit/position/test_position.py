@@ -76,7 +76,7 @@ def position_of(ti: TaskInstance, lines: int) -> dict[str, Any]:
 
     cursor = Cursor()
     TextReader(cursor, 16_000).feed_text("".join(f"{line}\n" for line in LINES[:lines]))
-    return {"try": str(ti.id), "owner": "another", "cursor": cursor.to_json()}
+    return {"try": str(ti.id), "owner": "another", "position": cursor.to_json()}
 
 
 @needs_xcoms
@@ -124,7 +124,7 @@ def test_a_result_in_a_line_that_two_triggers_have_read_is_whole(serve: Serve, t
     agent = serve(job)
     first = make_trigger(ti, result_markers=list(markers))
     asyncio.run(killed(first, agent, lambda: saved_lines(ti) == 2))
-    saved = ti.xcoms[POSITION_KEY]["cursor"]
+    saved = ti.xcoms[POSITION_KEY]["position"]
     assert saved["mid_line"]
     assert ResultFinder(markers, saved["result"]).state()["inside"]
     job.grow(f'{result[20_000:]}"<END>\n')
@@ -143,9 +143,9 @@ def test_the_position_of_the_same_try_comes_before_the_one_in_the_arguments(
         saver = ti if saved_by == "this try" else replace(ti, id=uuid4())
         ti.xcoms[POSITION_KEY] = position_of(saver, 40)
         # An earlier release has forwarded so many lines after the cursor, which are repeated.
-        ti.xcoms[POSITION_KEY]["cursor"]["again"] = 5
+        ti.xcoms[POSITION_KEY]["position"]["again"] = 5
     serve(make_job(status="SUCCEEDED"))
-    follow(make_trigger(ti, cursor=position_of(ti, lines)["cursor"] if lines else None))
+    follow(make_trigger(ti, position=position_of(ti, lines)["position"] if lines else None))
     assert lines_in(log) == LINES[40 if saved_by == "this try" else lines :]
     resumed = ["RA-305: Resuming at line 41"] if saved_by == "this try" else []
     assert [message.split(" of job")[0] for message in log.warnings] == resumed
@@ -156,14 +156,16 @@ def test_a_position_that_does_not_fit_the_log_means_the_whole_log_and_is_said(
     serve: Serve, log: TaskLog, ti: TaskInstance
 ) -> None:
     ti.xcoms[POSITION_KEY] = position_of(ti, 30)
-    ti.xcoms[POSITION_KEY]["cursor"]["marks"][-1][1] = "00" * 16
+    ti.xcoms[POSITION_KEY]["position"]["marks"][-1][1] = "00" * 16
     serve(make_job(status="SUCCEEDED"))
     follow(make_trigger(ti))
     assert lines_in(log) == LINES
     assert any("forwarding it again" in warning for warning in log.warnings)
 
 
-@pytest.mark.parametrize("value", [None, "x", 7, [], {}, {"cursor": {}}, {"cursor": None}, {"cursor": {"chars": -1}}])
+@pytest.mark.parametrize(
+    "value", [None, "x", 7, [], {}, {"position": {}}, {"position": None}, {"position": {"chars": -1}}]
+)
 def test_what_is_no_position_is_none(value: Any) -> None:
     ti = TaskInstance()
     if isinstance(value, dict):
@@ -181,7 +183,7 @@ def test_the_position_is_saved_a_while_after_it_moved_and_not_while_it_rests(
     serve(job)
     follow(make_trigger(ti))
     took = time.monotonic() - begun
-    counts = [value["cursor"]["lines"] for value in supervisor.saved]
+    counts = [value["position"]["lines"] for value in supervisor.saved]
     *meanwhile, last = counts
     assert meanwhile == sorted(set(meanwhile))
     assert last == len(LINES)
@@ -243,7 +245,7 @@ def test_no_position_is_saved_that_is_ahead_of_the_log_file(
     written = [WaitFor(lambda: supervisor.saved), Grow("line 2\n"), WaitFor(lambda: len(drains) > 3)]
     serve(Job("line 1\n", "RUNNING", timeline=[*written, SetStatus("SUCCEEDED")]))
     assert status_of(follow(make_trigger(ti))) == "SUCCEEDED"
-    assert [value["cursor"]["lines"] for value in supervisor.saved] == [1, 1]
+    assert [value["position"]["lines"] for value in supervisor.saved] == [1, 1]
     assert supervisor.saved[-1]["lines"] == 2
     assert log.warnings == ["RA-306: Airflow has not read all lines of this log in time; the last ones may be missing."]
 
@@ -264,7 +266,7 @@ def test_a_position_is_not_saved_again_while_xcoms_cannot_be_set_yet(
     serve(Job("line 1\n", "RUNNING", timeline=[WaitFor(lambda: len(pushes) > 4), SetStatus("SUCCEEDED")]))
     follow(make_trigger(ti))
     # And once more at the end.
-    assert [value["cursor"]["lines"] for value in supervisor.saved] == [1, 1]
+    assert [value["position"]["lines"] for value in supervisor.saved] == [1, 1]
 
 
 @needs_xcoms

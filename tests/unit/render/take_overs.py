@@ -14,7 +14,7 @@ from airflow_provider_rayagent.tail.text_reader import TextReader
 from tests.unit.support import items_of
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.render.printed import PrintedFinder
+    from airflow_provider_rayagent.render.printed_finder import PrintedFinder
 
 
 def printed_in(text: str, size: int, data: Any, **options: Any) -> PrintedFinder:

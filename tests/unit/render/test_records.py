@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from airflow_provider_rayagent.render.joined_records import (
+    MAX_SINGLE_RECORDS_PER_SECOND,
+    RECORD_BYTES,
+    Joiner,
+    grouped,
+)
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.render.records import (
     LAST_LINE_CHARS,
     LAST_LINES,
-    MAX_SINGLE_RECORDS_PER_SECOND,
-    RECORD_BYTES,
     JobRecords,
-    Joiner,
-    grouped,
 )
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor, as_position

@@ -72,7 +72,7 @@ def kill_trigger(agent: ScriptedAgent, ti: TaskInstance | None, *, replaced: boo
             await agent.reached(lambda: agent.open_streams["j1"])
             if replaced and ti is not None:
                 await agent.reached(lambda: POSITION_KEY in ti.xcoms)
-                ti.xcoms[POSITION_KEY] = {"try": str(ti.id), "owner": "another", "cursor": {}}
+                ti.xcoms[POSITION_KEY] = {"try": str(ti.id), "owner": "another", "position": {}}
         await trigger.on_kill()
         await agent.reached(lambda: agent.open_connections == 0)
 

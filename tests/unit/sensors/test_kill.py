@@ -137,12 +137,12 @@ def test_a_check_and_a_stop_have_the_time_of_one_request(
 ) -> None:
     configs: list[Any] = []
 
-    class Recording(blocking.BlockingAgent):
+    class Recording(blocking.BlockingServiceClient):
         def __init__(self, config: Any) -> None:
             configs.append(config)
             super().__init__(config)
 
-    monkeypatch.setattr(blocking, "BlockingAgent", Recording)
+    monkeypatch.setattr(blocking, "BlockingServiceClient", Recording)
     agent = serve(make_job(), extra={"read_timeout": MAX_TIMEOUT, "connect_timeout": MAX_TIMEOUT})
     seen: list[Any] = []
     sensor = make_sensor()

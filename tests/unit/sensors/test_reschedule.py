@@ -108,7 +108,7 @@ def test_another_try_forwards_the_log_from_its_first_line(serve: Serve) -> None:
     assert told == [["a", "b"], [], ["a", "b"], []]
 
 
-@pytest.mark.parametrize("saved", [None, "x", [], {}, OF_TRY, {**OF_TRY, "cursor": {}}, {**OF_TRY, "cursor": "x"}])
+@pytest.mark.parametrize("saved", [None, "x", [], {}, OF_TRY, {**OF_TRY, "position": {}}, {**OF_TRY, "position": "x"}])
 def test_a_place_that_cannot_be_read_means_the_first_line(saved: Any, serve: Serve, log: TaskLog) -> None:
     store = StateStore({task_position.KEY: saved})
     serve(Job("a\n", status="RUNNING"))

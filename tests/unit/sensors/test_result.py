@@ -158,7 +158,7 @@ def test_the_result_of_a_log_that_was_rewritten_since_the_last_poke_does_not_cou
     serve(Job(PRINTED, "RUNNING"))
     with pytest.raises(AirflowRescheduleException):
         poke(context=make_context(task_state_store=store))
-    assert store[task_position.KEY]["cursor"]["result"]["found"]
+    assert store[task_position.KEY]["position"]["result"]["found"]
     serve(Job(text))
     details = poke(context=make_context(task_state_store=store, task_reschedule_count=1))
     assert details["result"] == (2 if START in text else None)

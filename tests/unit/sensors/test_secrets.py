@@ -10,8 +10,8 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.transport.agent_client import AgentClient
-from airflow_provider_rayagent.transport.tail_driver import Following
+from airflow_provider_rayagent.transport.service_client import ServiceClient
+from airflow_provider_rayagent.transport.tail_driver import Follower
 from tests.scripted import DEFAULT, Job, Refuse, Reset
 from tests.unit.sensors.factory import ending_as
 from tests.unit.support import make_context, named
@@ -56,10 +56,10 @@ def test_nothing_is_shown_before_the_details_of_the_job_are_known(
 
 
 def test_the_secrets_of_a_job_that_takes_the_id_of_another_are_learned() -> None:
-    following = Following(AgentClient(read_config(host="http://agent.test")), JobId("j1"), TailSettings())
+    follower = Follower(ServiceClient(read_config(host="http://agent.test")), JobId("j1"), TailSettings())
     for secret in ("first-s3cret", "second-s3cret"):
-        following.on_status({"status": "PENDING", **details_with(secret)})
-    assert following.redact("first-s3cret second-s3cret") == "*** ***"
+        follower.on_status({"status": "PENDING", **details_with(secret)})
+    assert follower.redact("first-s3cret second-s3cret") == "*** ***"
 
 
 @pytest.mark.parametrize("service", ["agent", "ray"])

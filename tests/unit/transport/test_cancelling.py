@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError
 from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 from airflow_provider_rayagent.transport.aio_logs import ReadAheadTask
 from tests.scripted import Play, Reset, ScriptedAgent, Silence
 from tests.unit.support import TOKEN
@@ -48,7 +48,7 @@ def test_a_cancellation_that_coincides_with_data_is_not_lost() -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_cancelled_call_leaks_no_connection(scheme: str) -> None:
     async def run(server: ScriptedAgent) -> None:
-        async with AsyncAgent(read_config(host=server.url.replace("http", scheme), token=TOKEN)) as agent:
+        async with AsyncServiceClient(read_config(host=server.url.replace("http", scheme), token=TOKEN)) as agent:
             call = asyncio.create_task(agent.send(AGENT.health_check()))
             # The client waits for the response, or for the TLS handshake.
             await server.reached(lambda: server.requests if scheme == "http" else server.bytes_received)
@@ -62,7 +62,7 @@ def test_a_cancelled_call_leaks_no_connection(scheme: str) -> None:
 
 def test_a_cancelled_connect_leaks_no_connection() -> None:
     async def run(server: ScriptedAgent) -> None:
-        async with AsyncAgent(read_config(host=server.url, token=TOKEN)) as agent:
+        async with AsyncServiceClient(read_config(host=server.url, token=TOKEN)) as agent:
             # Creates the client's pool, and leaves no connection in it.
             with pytest.raises(RayAgentConnectionError):
                 await agent.send(AGENT.list_nodes(), tries=1)

@@ -25,7 +25,7 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport import aio, blocking, log_responses
 from airflow_provider_rayagent.transport.aio import HTTPX_ERRORS
 from airflow_provider_rayagent.transport.blocking import REQUESTS_ERRORS
-from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.transport.failures import LibraryErrors, as_service_error
 from airflow_provider_rayagent.transport.limits import TooSlowError
 from tests.scripted import Job, Play, Reset, ScriptedAgent
 from tests.unit.transports import WHOLE_LOG, Transport, config_of
@@ -33,7 +33,7 @@ from tests.unit.transports import WHOLE_LOG, Transport, config_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_rayagent.transport.agent_client import AgentClient
+    from airflow_provider_rayagent.transport.service_client import ServiceClient
 
 POST = "POST jobs/j1/stop/"
 HANDLED = [
@@ -54,7 +54,7 @@ def fail(error: Exception) -> None:
 def test_a_post_in_an_except_block_is_sent_once(handled: Exception, transport: Transport) -> None:
     """Python sets the handled exception as the context of the one that the transport raises."""
 
-    async def stop(agent: AgentClient) -> None:
+    async def stop(agent: ServiceClient) -> None:
         try:
             fail(handled)
         except EXPECTED:
@@ -147,7 +147,7 @@ class ConnectTimeout(Exception):  # noqa: N818
 def test_the_types_of_the_exceptions_determine_the_error(
     raised: Exception, library: LibraryErrors, error: type[RayAgentError]
 ) -> None:
-    assert type(as_agent_error(raised, read_config(host="agent"), library)) is error
+    assert type(as_service_error(raised, read_config(host="agent"), library)) is error
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_types_of_the_exceptions_determine_the_error(
 def test_the_error_for_a_rejected_certificate_says_what_to_correct(code: int, words: str) -> None:
     refused = ssl.SSLCertVerificationError(1, "expired mismatch WRONG_VERSION_NUMBER")
     refused.verify_code = code
-    assert words in str(as_agent_error(refused, read_config(host="agent"), REQUESTS_ERRORS))
+    assert words in str(as_service_error(refused, read_config(host="agent"), REQUESTS_ERRORS))
 
 
 def test_an_error_of_any_kind_is_not_the_end_of_a_log(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_a_log_that_cannot_be_read_ahead_leaves_no_connection(
     def refuse(*_: object) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
-    async def work(agent: AgentClient) -> None:
+    async def work(agent: ServiceClient) -> None:
         with pytest.raises(RuntimeError):
             await log_responses.WholeLog.open(agent, WHOLE_LOG)
         server.wait_until(lambda: server.open_connections == 0)

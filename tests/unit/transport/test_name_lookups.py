@@ -12,7 +12,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentUnreachableError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio import AsyncServiceClient
 from tests.scripted import Job, ScriptedAgent
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         return look_up(host, *more, **options)
 
     async def ask(host: str) -> Any:
-        async with AsyncAgent(read_config(host=host, extra={"connect_timeout": 0.3})) as agent:
+        async with AsyncServiceClient(read_config(host=host, extra={"connect_timeout": 0.3})) as agent:
             polls = [asyncio.create_task(agent.send(GET_JOB, tries=1)) for _ in range(4)]
             return await asyncio.gather(*polls, return_exceptions=True)
 

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.transport import pool
 from tests.scripted import Job, ScriptedAgent
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.transport.aio import AsyncAgent
+    from airflow_provider_rayagent.transport.aio import AsyncServiceClient
     from tests.unit.support import Connect
 
 CONFIG = read_config(host="http://127.0.0.1:1", token="t")
@@ -75,7 +75,7 @@ async def test_another_connection_has_its_own_transport(change: dict[str, Any]) 
 
 
 def test_another_event_loop_has_its_own_transport() -> None:
-    async def run() -> AsyncAgent:
+    async def run() -> AsyncServiceClient:
         return pool.lease(CONFIG)
 
     assert asyncio.run(run()) is not asyncio.run(run())

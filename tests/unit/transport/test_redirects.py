@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import AgentConfig
+from airflow_provider_rayagent.connection.config import ServiceConfig
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
@@ -94,7 +94,7 @@ def test_the_error_for_an_invalid_redirect_names_its_target(target: str, make_ag
 def test_of_a_target_only_scheme_host_port_and_path_are_told(target: str, shown: str) -> None:
     call = AGENT.get_job(JobId("j1"))
     with pytest.raises(RayAgentHTTPError, match=f"a redirect to {re.escape(shown)}; not followed"):
-        check_status(call, 302, {"location": target}, b"", AgentConfig("http://agent/"))
+        check_status(call, 302, {"location": target}, b"", ServiceConfig("http://agent/"))
 
 
 def test_a_token_in_the_target_is_redacted(make_agent: MakeAgent) -> None:

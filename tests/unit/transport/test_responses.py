@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import AgentConfig
+from airflow_provider_rayagent.connection.config import ServiceConfig
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConnectionError,
     RayAgentError,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call
     from tests.unit.transports import MakeAgent
 
-CONFIG = AgentConfig("http://agent/")
+CONFIG = ServiceConfig("http://agent/")
 
 GET = "GET jobs/j1/"
 

@@ -11,7 +11,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport import aio_network, blocking_connections
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
 from tests.unit.support import TOKEN
 from tests.unit.transports import SOURCES, config_of
@@ -48,7 +48,7 @@ def test_an_idle_connection_is_not_reused(monkeypatch: pytest.MonkeyPatch, make_
 
 def test_closing_closes_every_connection_and_the_agent_can_be_used_again() -> None:
     with ScriptedAgent(Job()) as server:
-        agent = BlockingAgent(config_of(server))
+        agent = BlockingServiceClient(config_of(server))
         threads = [threading.Thread(target=agent.send, args=(AGENT.get_job(JobId("j1")),)) for _ in range(4)]
         for thread in threads:
             thread.start()

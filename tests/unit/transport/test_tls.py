@@ -42,7 +42,7 @@ from tests.unit.transports import SOURCES, USES, Transport, config_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.tail.commands import StreamSource
 
 LINES = [f"line {number} é" for number in range(30)]
@@ -132,7 +132,7 @@ def test_reading_the_cas_does_not_take_from_the_time_for_the_service(
 ) -> None:
     read = aio._environment_and_tls
 
-    def read_slowly(config: AgentConfig) -> Any:
+    def read_slowly(config: ServiceConfig) -> Any:
         time.sleep(0.5)
         return read(config)
 

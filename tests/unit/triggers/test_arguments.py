@@ -35,7 +35,7 @@ OF_A_JOB: dict[str, Any] = {
     "agent_unreachable_timeout": 8.0,
     "max_line_length": 900,
     "deadline": 1_800_000_000.5,
-    "cursor": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
+    "position": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
     "stop_job_on_kill": True,
     "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9},
     "result_markers": ["<<", ">>"],
@@ -88,7 +88,7 @@ FIRST_FORM: tuple[str, dict[str, Any]] = (
         "agent_unreachable_timeout": 300.0,
         "max_line_length": 16_000,
         "deadline": 4_102_444_800.0,
-        "cursor": {"chars": 0, "lines": 0, "mid_line": False, "joining": "unknown", "marks": []},
+        "position": {"chars": 0, "lines": 0, "mid_line": False, "joining": "unknown", "marks": []},
         "stop_job_on_kill": False,
     },
 )
@@ -133,7 +133,7 @@ def test_the_arguments_are_small_and_hold_no_secret_of_the_connection(connect: C
     assert TOKEN not in text
 
 
-@pytest.mark.parametrize("left_out", [(), ("cursor", "deadline", "stop_job_on_kill")])
+@pytest.mark.parametrize("left_out", [(), ("position", "deadline", "stop_job_on_kill")])
 def test_a_trigger_that_the_first_release_stored_still_runs(
     left_out: tuple[str, ...], serve: Serve, log: TaskLog
 ) -> None:

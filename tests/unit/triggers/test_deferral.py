@@ -26,8 +26,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentResponseError,
     RayAgentWaitTimeoutError,
 )
-from airflow_provider_rayagent.task_instance import resuming
-from airflow_provider_rayagent.task_instance.resuming import MARGIN_SECONDS, seconds_to_resume
+from airflow_provider_rayagent.task_instance import resume_delay
+from airflow_provider_rayagent.task_instance.resume_delay import MARGIN_SECONDS, seconds_to_resume
 from airflow_provider_rayagent.tasks.deferring import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
@@ -100,7 +100,7 @@ SENSORS = {
             "stop_job_on_kill": True,
             "log_storage": "remote",
         },
-        {"cursor": None, "result_markers": None, "start_deadline": None},
+        {"position": None, "result_markers": None, "start_deadline": None},
     ),
     "application": Deferrable(
         applications.make_sensor,
@@ -262,7 +262,7 @@ def test_a_trigger_that_crashed_is_an_error_that_only_never_fail_skips(task: Def
 def test_a_look_frees_the_slot_and_comes_back_after_the_interval_or_when_airflow_can_handle_it(
     interval: float, resumable: int, seconds: float, task: Deferrable, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: resumable)
+    monkeypatch.setattr(resume_delay, "seconds_to_resume", lambda: resumable)
     agent = task.serve(serve, False)
     begun = datetime.now(tz=timezone.utc)
     with pytest.raises(AirflowRescheduleException) as caught:
@@ -342,7 +342,7 @@ TRIGGERS: dict[str, Callable[[], Any]] = {
 
 def seconds_until_fired(monkeypatch: pytest.MonkeyPatch, trigger: Any) -> float:
     """Run a trigger of a task; return how long it takes until it fires."""
-    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: SECONDS)
+    monkeypatch.setattr(resume_delay, "seconds_to_resume", lambda: SECONDS)
     trigger.task_instance = make_context()["ti"]
     supervise(trigger.task_instance, monkeypatch)
     began = time.monotonic()
@@ -365,7 +365,7 @@ def test_so_does_an_agent_that_cannot_be_reached(connect: Connect, monkeypatch: 
 
 def test_without_a_scheduler_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "sleep", pytest.fail)
-    asyncio.run(resuming.pause_until_resumable(time.monotonic(), None))
+    asyncio.run(resume_delay.pause_until_resumable(time.monotonic(), None))
 
 
 def test_the_wait_is_longer_than_airflow_takes_to_notice_the_end_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.position import trigger_position
-from airflow_provider_rayagent.render.records import RECORD_BYTES, JobRecords
+from airflow_provider_rayagent.render.joined_records import RECORD_BYTES
+from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.items import PORTION_CHARS, lines_in
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.trigger_sink import MAX_SINGLE_RECORDS

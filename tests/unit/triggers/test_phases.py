@@ -99,7 +99,7 @@ def test_a_user_ends_it(
             await agent.reached(has_begun)
         assert task.cancelled()
         if replaced:
-            supervisor.ti.xcoms[POSITION_KEY] = {"try": str(supervisor.ti.id), "owner": "another", "cursor": {}}
+            supervisor.ti.xcoms[POSITION_KEY] = {"try": str(supervisor.ti.id), "owner": "another", "position": {}}
         supervisor.state = MARKED
         await trigger.on_kill()
         await agent.reached(lambda: agent.open_connections == 0)

@@ -35,7 +35,7 @@ def freeze() -> None:
 
 
 def owned_by_another(ti: TaskInstance) -> dict[str, Any]:
-    return {"try": str(ti.id), "owner": "another", "cursor": {}}
+    return {"try": str(ti.id), "owner": "another", "position": {}}
 
 
 def take_overs_in(log: TaskLog) -> int:

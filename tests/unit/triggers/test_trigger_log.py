@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from airflow_provider_rayagent.render.joined_records import RECORD_BYTES
 from airflow_provider_rayagent.render.record_builder import Record
-from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.task_instance import supervisor_channel
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.triggers.trigger_sink import MAX_SINGLE_RECORDS, TriggerLog

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui import viewed_logs
 from airflow_provider_rayagent.ui.user_connections import PageHook
-from airflow_provider_rayagent.ui.viewed_logs import MAX_LOGS_PER_USER, LogReader, LogReaders, Place, Reported
+from airflow_provider_rayagent.ui.viewed_logs import MAX_LOGS_PER_USER, LogReader, LogReaders, Reported, ViewPosition
 from tests.scripted import Job, Refuse
 from tests.scripted.actions import reached
 
@@ -152,8 +152,8 @@ def test_a_state_of_a_progress_bar_that_another_process_does_not_show_is_no_othe
 
 
 def test_a_place_survives_its_text() -> None:
-    place = Place(7, 2**32 - 1, 3)
-    assert Place.parse(str(place)) == place
+    place = ViewPosition(7, 2**32 - 1, 3)
+    assert ViewPosition.parse(str(place)) == place
 
 
 # Readers

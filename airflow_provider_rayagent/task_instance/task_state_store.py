@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class StoredState:
+class TaskStateStore:
     """The task state store of one task instance."""
 
     def __init__(self, context: Context) -> None:

@@ -17,12 +17,12 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call, run_steps
 from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.transport import limits, request_retry, responses
-from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.transport.failures import LibraryErrors, as_service_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.connection.credentials import TokenFile
     from airflow_provider_rayagent.services.call import Operation, Pause
     from airflow_provider_rayagent.transport.environment import Environment
@@ -109,7 +109,7 @@ class Response:
         raise NotImplementedError
 
 
-class AgentClient:
+class ServiceClient:
     """A client of one agent.
 
     The transports define ``library`` and ``broken``, the exceptions that their libraries raise, and the last methods.
@@ -118,7 +118,7 @@ class AgentClient:
     library: ClassVar[LibraryErrors]
     broken: ClassVar[tuple[type[Exception], ...]]
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.loads: Callable[[str], Any] | None = None
         """Parses the JSON of responses, where they arrive; ``None``: the transport's own way."""
@@ -217,7 +217,7 @@ class AgentClient:
     def error(self, error: BaseException) -> RayAgentError:
         """Return our error for an exception of the libraries."""
         proxy = self._environment.proxy(self.config.base_url) if self._environment is not None else None
-        return as_agent_error(error, self.config, self.library, proxy)
+        return as_service_error(error, self.config, self.library, proxy)
 
     async def _open(self, call: Call, headers: Mapping[str, str], *, stream: bool) -> Response:
         url = self.config.url(call.path)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_rayagent.run.job_ids import derived_id, numbered
-from airflow_provider_rayagent.ui.followers import followers_of
+from airflow_provider_rayagent.ui.following_tasks import following_tasks_of
 from airflow_provider_rayagent.ui.task_links import TaskKey
 
 SENSOR = TaskKey("nightly", "run", "follow", -1)
 PLUGIN = TaskKey("nightly", "run", "run_plugin", 2)
 DERIVED = derived_id([str(part) for part in PLUGIN], "production")
 OTHERS = [TaskKey("nightly", "run", f"other_{number}", -1) for number in range(3)]
-FOLLOWERS = followers_of(
+FOLLOWERS = following_tasks_of(
     [
         (SENSOR, {"rayagent_conn_id": "ray_a", "job_id": "train-1"}),
         (PLUGIN, {"rayagent_conn_id": "ray_a", "job_id": None}),

@@ -37,7 +37,7 @@ UNFINISHED = (
 )
 
 
-class Followers(NamedTuple):
+class FollowingTasks(NamedTuple):
     """Task instances that follow jobs.
 
     :param by_argument: by the connection and the job that are their arguments.
@@ -66,7 +66,7 @@ class Followers(NamedTuple):
         return found
 
 
-def find_followers() -> Followers:
+def find_following_tasks() -> FollowingTasks:
     """Return the task instances of our operators and sensors of one job that have started and not ended."""
     own, fields = TaskInstance, RenderedTaskInstanceFields
     query = (
@@ -78,10 +78,10 @@ def find_followers() -> Followers:
     )
     # Not the scoped session of the thread, which other code in this thread may have open.
     with create_session(scoped=False) as session:
-        return followers_of((TaskKey(*key), arguments) for *key, arguments in session.execute(query))
+        return following_tasks_of((TaskKey(*key), arguments) for *key, arguments in session.execute(query))
 
 
-def followers_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Followers:
+def following_tasks_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> FollowingTasks:
     """Return task instances by their job.
 
     :param rows: each with the values of its template fields as Airflow has stored them.
@@ -97,7 +97,7 @@ def followers_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Followers
             without_argument.setdefault(connection_id, []).append(key)
         elif isinstance(job_id, str):
             by_argument.setdefault((connection_id, job_id), []).append(key)
-    return Followers(by_argument, without_argument)
+    return FollowingTasks(by_argument, without_argument)
 
 
 def _has_address() -> tuple[ColumnElement[bool], ...]:
