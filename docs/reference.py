@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.operators.rayagent import IfDone
 from airflow_provider_rayagent.position.log_files import LogStorage
-from airflow_provider_rayagent.run.finding import IfSucceeded
+from airflow_provider_rayagent.run.job_finder import IfSucceeded
 from airflow_provider_rayagent.services.service import ResourceKind
 from airflow_provider_rayagent.services.validation import Protocol
 from airflow_provider_rayagent.waits.application_wait import Target

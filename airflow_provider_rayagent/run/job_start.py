@@ -17,7 +17,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.errors.transience import is_outcome_unknown
 from airflow_provider_rayagent.exceptions import RayAgentResourcesError
-from airflow_provider_rayagent.run.finding import JOB_ID_KEY, STATUS_CHECK_SECONDS, IfSucceeded, JobFinder, find_job
+from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY, STATUS_CHECK_SECONDS, IfSucceeded, JobFinder, find_job
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 
 class TaskStateStore:
@@ -29,3 +32,13 @@ class TaskStateStore:
         """Store a value of JSON primitives."""
         if self.exists:
             self._store.set(key, storable(value))
+
+    def try_set(self, key: str, value: Any) -> None:
+        """Store a value of JSON primitives if Airflow permits it."""
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        try:
+            self.set(key, value)
+        except AirflowRuntimeError:
+            # Airflow lets a task that was cleared store nothing: it has a new one in its place by then.
+            log.debug("%s is not stored: %s.", key, value, exc_info=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentRunFailedError
-from airflow_provider_rayagent.run.finding import JOB_ID_KEY, IfSucceeded, store_stop, store_success
+from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY, IfSucceeded, store_stop
+from airflow_provider_rayagent.run.resume_key import store_success
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import MAX_DURATION, POLL_SECONDS, validate_choice, validate_duration

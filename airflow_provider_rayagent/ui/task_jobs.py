@@ -11,7 +11,7 @@ from airflow.utils.session import create_session
 from fastapi import HTTPException
 from sqlalchemy import select
 
-from airflow_provider_rayagent.run.finding import JOB_ID_KEY
+from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY
 from airflow_provider_rayagent.services.validation import JobId, is_id
 from airflow_provider_rayagent.ui.access import team_of_connection, team_of_dag
 from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, task_of

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.run import finding, job_start
+from airflow_provider_rayagent.run import job_finder, job_start
 from airflow_provider_rayagent.tail.items import LogLines
 from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from tests.scripted import Action, Answer, Play
@@ -194,8 +194,8 @@ def task_log() -> Iterator[TaskLog]:
 
 def shorten_job_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let operators that start jobs wait shortly for the effect of a stop, and check the status often."""
-    monkeypatch.setattr(finding, "STOP_SECONDS", 0.3)
-    for module in (finding, job_start):
+    monkeypatch.setattr(job_finder, "STOP_SECONDS", 0.3)
+    for module in (job_finder, job_start):
         monkeypatch.setattr(module, "STATUS_CHECK_SECONDS", 0.05)
 
 

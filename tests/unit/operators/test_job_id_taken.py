@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.run import finding
+from airflow_provider_rayagent.run import job_finder
 from tests.scripted import Answer, Job, Play, Refuse, Reset, ray_dialect
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator, rendered
 from tests.unit.supervisor import supervise
@@ -99,7 +99,7 @@ def test_the_running_job_of_another_instance_is_never_this_tasks(
     run: Run, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.jobs["mine"] = Job("", "RUNNING", "mine", details=OTHER)
-    monkeypatch.setattr(finding, "STOP_SECONDS", 3600.0)
+    monkeypatch.setattr(job_finder, "STOP_SECONDS", 3600.0)
     context = make_context()
     with pytest.raises(RayAgentInputError, match=TAKEN):
         run(context)

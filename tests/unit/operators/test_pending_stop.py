@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentJobStoppedError
-from airflow_provider_rayagent.run import finding
+from airflow_provider_rayagent.run import job_finder
 from airflow_provider_rayagent.run.job_ids import numbered
 from tests.scripted import Job, Refuse, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
@@ -37,7 +37,7 @@ run = both_ways(make_operator)
 def test_the_next_try_follows_it_only_if_it_is_not_known_to_be_stopped(
     has_store: bool, is_accepted: bool, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(job_finder, "STOP_SECONDS", 0.1)
     store: dict[str, Any] = {"task_state_store": StateStore()} if has_store else {}
     if not is_accepted:
         ray.answers[f"POST jobs/{ROOT}/stop/"] = [Refuse(503)]

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobNotStartedError, RayAgentRunFailedError
-from airflow_provider_rayagent.run import finding, stopper
+from airflow_provider_rayagent.run import job_finder, stopper
 from airflow_provider_rayagent.transport import blocking_driver
 from tests.scripted import DEFAULT, Do, Job, Refuse, WaitFor
 from tests.stack.watch import PATIENCE
@@ -181,7 +181,7 @@ CELLS = [
 @pytest.fixture(autouse=True)
 def _looks_up_often_and_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking_driver, "SLICE_SECONDS", 0.1)
-    monkeypatch.setattr(finding, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(job_finder, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(stopper, "KILL_SECONDS", PATIENCE)
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
-from airflow_provider_rayagent.run.finding import SUCCESSES_KEY
+from airflow_provider_rayagent.run.resume_key import SUCCESSES_KEY
 from tests.scripted import Job
 from tests.unit.both_ways import both_ways
 from tests.unit.operators.started_jobs import ROOT, starting

@@ -22,7 +22,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentResourcesError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.run import finding
+from airflow_provider_rayagent.run import job_finder
 from airflow_provider_rayagent.run.job_ids import MAX_BASE_ID
 from tests.scripted import (
     Answer,
@@ -148,7 +148,7 @@ def test_after_jobs_that_do_not_count_a_new_one_is_started(
 def test_a_job_that_is_just_being_stopped_does_not_count(
     run: Run, serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "STOP_SECONDS", PATIENCE)
+    monkeypatch.setattr(job_finder, "STOP_SECONDS", PATIENCE)
     job = Job("", "RUNNING", ROOT)
     agent = serve(job)
     job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), SetStatus("STOPPED")]
@@ -318,7 +318,7 @@ def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
 def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
     owns: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "STOP_SECONDS", PATIENCE)
+    monkeypatch.setattr(job_finder, "STOP_SECONDS", PATIENCE)
     ti = TaskInstance(2)
     supervise(ti, monkeypatch).state = "failed"
     job = Job("", "RUNNING", ROOT, stop_delay=0.1)

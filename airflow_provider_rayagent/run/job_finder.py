@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.run.job_ids import derived_id, numbered, validate_base_id
+from airflow_provider_rayagent.run.resume_key import resume_env_vars, stored_successes
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.task_instance.task_state_store import TaskStateStore
@@ -29,12 +29,6 @@ BASE_ID_KEY = "rayagent_job_root"
 """Key in the task state store: the base id of the task's jobs, without numeric suffix."""
 STOPPED_KEY = "rayagent_stopped_job"
 """Key in the task state store: the last job whose stop the task has requested."""
-SUCCESSES_KEY = "rayagent_successes"
-"""Key in the task state store: how many jobs of a task that runs again after a success have succeeded."""
-RESUME_KEY_VAR = "RAYAGENT_RESUME_KEY"
-"""Environment variable of a job: the same for all jobs of a task until one of them has succeeded."""
-PREVIOUS_JOB_VAR = "RAYAGENT_PREVIOUS_JOB_ID"
-"""Environment variable of a job: the job with the same :data:`RESUME_KEY_VAR` before it, if there is one."""
 STOP_SECONDS = 6.0
 """How long a job can still be RUNNING after a stop request; Ray sends SIGKILL after 3 seconds."""
 STATUS_CHECK_SECONDS = 0.5
@@ -100,8 +94,7 @@ class JobFinder:
         if self._if_succeeded == "run_again":
             # A restarted head has forgotten the jobs that succeeded; a job must not continue what is complete.
             successes = max(successes, stored_successes(self._stored))
-        env_vars = {RESUME_KEY_VAR: numbered(self._base_id, successes + 1)}
-        return env_vars if self._previous is None else {**env_vars, PREVIOUS_JOB_VAR: self._previous}
+        return resume_env_vars(self._base_id, successes, self._previous)
 
     def _derived_base_ids(self) -> list[str]:
         """Return the base ids that this task's job may have; a new job gets the last one."""
@@ -196,28 +189,6 @@ def find_job(client: JobClient, job_id: str) -> Mapping[str, Any] | None:
         return None
 
 
-def stored_successes(stored: TaskStateStore) -> int:
-    """Return how many jobs of the task have succeeded, as far as it is stored."""
-    count = stored.get(SUCCESSES_KEY)
-    return count if isinstance(count, int) else 0
-
-
-def store_success(context: Context) -> None:
-    """Store for later tries that one more job of the task has succeeded."""
-    stored = TaskStateStore(context)
-    _store(stored, SUCCESSES_KEY, stored_successes(stored) + 1)
-
-
 def store_stop(context: Context, job_id: str) -> None:
     """Store for later tries that the task has requested the stop of a job."""
-    _store(TaskStateStore(context), STOPPED_KEY, job_id)
-
-
-def _store(stored: TaskStateStore, key: str, value: Any) -> None:
-    from airflow.sdk.exceptions import AirflowRuntimeError
-
-    try:
-        stored.set(key, value)
-    except AirflowRuntimeError:
-        # Airflow lets a task that was cleared store nothing: it has a new one in its place by then.
-        logging.getLogger(__name__).debug("%s is not stored: %s.", key, value, exc_info=True)
+    TaskStateStore(context).try_set(STOPPED_KEY, job_id)
