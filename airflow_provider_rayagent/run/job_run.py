@@ -194,7 +194,7 @@ class JobRun:
         if outcome.end is End.JOB_ENDED:
             outcome = replace(outcome, job=self._details(outcome.job or {}))
         self.links.update(outcome.job)
-        triggers = TriggersOfTry(self, self._context["ti"])
+        triggers = TriggersOfTry(self.observer, self._context["ti"], self.log, expires=self.expires)
         position = triggers.position
         self.output.set_saved(triggers.saved, position)
         # Without a saved position (``dag.test()``, Airflow 3.2) nobody knows which lines are missing.
@@ -208,7 +208,7 @@ class JobRun:
 
     def after_no_event(self) -> Outcome:
         """Check the job a last time, after no triggerer has ended the deferral in time."""
-        triggers = TriggersOfTry(self, self._context["ti"], ended_early=True)
+        triggers = TriggersOfTry(self.observer, self._context["ti"], self.log, expires=self.expires, ended_early=True)
         # What the triggers have forwarded must not be forwarded again here.
         self.observer.position = triggers.position or self.observer.position
         if self.options.forward_logs:

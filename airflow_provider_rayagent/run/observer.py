@@ -35,18 +35,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
     from airflow_provider_rayagent.transport.tail_driver import Follower
 
-READ_AGAIN_SECONDS = 600.0
-
-
-def seconds_to_read_again(expires: float) -> float:
-    """Return for how long a worker may read lines that another process has read: for 10 minutes at most.
-
-    :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired, which Airflow starts
-        anew in the worker that completes a deferred task. Half of what is left is reserved for the outcome, since a
-        problem with the log must not decide it.
-    """
-    return min(max(expires - time.monotonic(), 0.0) / 2, READ_AGAIN_SECONDS)
-
 
 def log_last_lines(log: Any, job_id: str, lines: Sequence[str], redact: Redactor) -> None:
     """Log the last lines of a job that has failed."""
@@ -130,8 +118,8 @@ class JobObserver(Sink):
         stopper: JobStopper | None = None,
         on_status: Callable[[Mapping[str, Any] | None], object] = bool,
     ) -> None:
-        self._client = client
-        self._job_id = job_id
+        self.client = client
+        self.job_id = job_id
         self._log = log
         self.options = options
         self.settings = options.tail_settings()
@@ -215,7 +203,7 @@ class JobObserver(Sink):
                 self.has_answered = follower.has_answered
                 if settings.forward:
                     if records.hides_lines and follower.has_failed:
-                        log_last_lines(self._log, self._job_id, records.last_lines, follower.redact)
+                        log_last_lines(self._log, self.job_id, records.last_lines, follower.redact)
                     self.position = records.position(follower.cursor)
                     self._output.set_found(records.printed)
                 if self._stopper is not None:
@@ -226,4 +214,4 @@ class JobObserver(Sink):
 
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> BlockingFollower:
         stopped = self._stopper.task_is_killed if self._stopper is not None else None
-        return self._client.follow_job(self._job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)
+        return self.client.follow_job(self.job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)

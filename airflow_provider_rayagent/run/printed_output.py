@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.render.printed_finder import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
 from airflow_provider_rayagent.run.follow import Sink, follow
-from airflow_provider_rayagent.run.observer import seconds_to_read_again
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.text.codes import Code, coded
 
@@ -22,6 +21,18 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.run.client import JobClient
     from airflow_provider_rayagent.run.follow_options import FollowOptions
+
+READ_AGAIN_SECONDS = 600.0
+
+
+def seconds_to_read_again(expires: float) -> float:
+    """Return for how long a worker may read lines that another process has read: for 10 minutes at most.
+
+    :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired, which Airflow starts
+        anew in the worker that completes a deferred task. Half of what is left is reserved for the outcome, since a
+        problem with the log must not decide it.
+    """
+    return min(max(expires - time.monotonic(), 0.0) / 2, READ_AGAIN_SECONDS)
 
 
 class _NoSink(Sink):

@@ -15,30 +15,35 @@ from airflow_provider_rayagent.position.gaps import (
 )
 from airflow_provider_rayagent.position.log_files import storage_of
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, read_position
-from airflow_provider_rayagent.run.observer import log_last_lines, seconds_to_read_again
+from airflow_provider_rayagent.run.observer import log_last_lines
+from airflow_provider_rayagent.run.printed_output import seconds_to_read_again
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.xcoms import try_pull_xcom
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.run.job_run import JobRun
+    from airflow_provider_rayagent.run.observer import JobObserver
     from airflow_provider_rayagent.run.outcome import Outcome
 
 
 class TriggersOfTry:
     """What the triggers of a task instance's try have saved.
 
-    :param run: that of the worker that completes the task; its position is where the first trigger started.
+    :param observer: that of the worker that completes the task; its position is where the first trigger started.
     :param ti: the task instance.
+    :param log: the task's logger.
+    :param expires: see :func:`seconds_to_read_again`.
     :param ended_early: whether the last trigger ended without firing, so that Airflow did not upload its file.
     """
 
-    def __init__(self, run: JobRun, ti: Any, *, ended_early: bool = False) -> None:
-        self._run = run
+    def __init__(self, observer: JobObserver, ti: Any, log: Any, *, expires: float, ended_early: bool = False) -> None:
+        self._observer = observer
+        self._log = log
+        self._expires = expires
         self._ended_early = ended_early
-        self._start = run.observer.position
-        found = try_pull_xcom(ti, POSITION_KEY, run.log)
+        self._start = observer.position
+        found = try_pull_xcom(ti, POSITION_KEY, log)
         self.position = read_position(found, ti)
         """The position in the log that the triggers reached; ``None`` if unknown."""
         self.saved: dict[str, Any] = found if self.position is not None else {}
@@ -49,12 +54,12 @@ class TriggersOfTry:
         """Whether the last trigger's file will be missing from the finished log."""
         if self.position is None:
             return False
-        storage = storage_of(self._run.options.log_storage, self.saved.get("folder"))
+        storage = storage_of(self._observer.options.log_storage, self.saved.get("folder"))
         return storage == "separate" or (storage == "remote" and self._ended_early)
 
     def forward_gaps(self, outcome: Outcome) -> None:
         """Write the lines that the finished log lacks to this worker's log, or log which ones are missing."""
-        deadline = time.monotonic() + seconds_to_read_again(self._run.expires)
+        deadline = time.monotonic() + seconds_to_read_again(self._expires)
         gaps = saved_gaps(self.saved)
         if self._last_is_lost and self.position is not None:
             # At the job's end the last trigger wrote all lines.
@@ -66,30 +71,29 @@ class TriggersOfTry:
 
     def log_summary(self) -> None:
         """Log how far the triggers have read and, after a failure, the last lines unless they are forwarded here."""
-        run = self._run
+        observer = self._observer
         # Saved when a trigger stops following; a position can be older, if Airflow has not written all lines.
         lines = self.saved.get("lines", self.position["lines"] if self.position else None)
-        run.log.info("The triggerer has read %d lines of the log of job %s.", lines, run.job_id)
+        self._log.info("The triggerer has read %d lines of the log of job %s.", lines, observer.job_id)
         last = self.saved.get("last_lines")
         # With max_lines, what is forwarded does not include them.
-        if last and (not self._last_is_lost or run.options.display.max_lines is not None):
-            log_last_lines(run.log, run.job_id, last, run.client.config.redact)
+        if last and (not self._last_is_lost or observer.options.display.max_lines is not None):
+            log_last_lines(self._log, observer.job_id, last, observer.client.config.redact)
 
     def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:
-        run = self._run
         # Reading the log would only fail, perhaps after minutes.
         if outcome.end in (End.JOB_MISSING, End.AGENT_UNREACHABLE, None):
             why = outcome.error.detail if outcome.error else "the job does not exist"
         else:
-            run.log.info(
+            self._log.info(
                 coded(
                     Code.TAKEN_OVER,
                     "Forwarding %s of job %s again: the log file of the triggerer that wrote them is not part of this "
                     "log.",
                 ),
                 gap,
-                run.job_id,
+                self._observer.job_id,
             )
-            why = run.observer.forward_gap(gap, MAX_LINE_LENGTH, seconds)
+            why = self._observer.forward_gap(gap, MAX_LINE_LENGTH, seconds)
         if why:
-            run.log.warning(MISSING_LINES, run.job_id, gap, why)
+            self._log.warning(MISSING_LINES, self._observer.job_id, gap, why)

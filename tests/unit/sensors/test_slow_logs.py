@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.position.gaps import Gap
-from airflow_provider_rayagent.run import observer
+from airflow_provider_rayagent.run import printed_output
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.cursor import Cursor
 from tests.scripted import DEFAULT, Do, Job, Play, Refuse, Repeat, SetStatus, Sleep, WaitFor, Wire
@@ -87,7 +87,7 @@ def test_a_result_is_looked_for_again_for_a_limited_time(
 ) -> None:
     # However long a log may arrive after the job's end.
     monkeypatch.setattr(draining, "FAILING_SECONDS", PATIENCE)
-    monkeypatch.setattr(observer, "READ_AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(printed_output, "READ_AGAIN_SECONDS", 0.5)
     serve(Job(full=[SLOW]))
     event = {"end": "job ended", "status": "SUCCEEDED", "error": None}
     assert resume("execute_complete", {"event": event}, read_result=True)["result"] is None
@@ -106,7 +106,7 @@ def test_lost_lines_are_forwarded_for_a_limited_time(serve: Serve, monkeypatch: 
 @pytest.mark.parametrize(("timeout", "seconds"), [(None, 600.0), (100.0, 50.0), (-5.0, 0.0)])
 def test_half_of_what_is_left_is_reserved_for_the_outcome(timeout: float | None, seconds: float) -> None:
     expires = float("inf") if timeout is None else time.monotonic() + timeout
-    assert observer.seconds_to_read_again(expires) == pytest.approx(seconds, abs=10)
+    assert printed_output.seconds_to_read_again(expires) == pytest.approx(seconds, abs=10)
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
