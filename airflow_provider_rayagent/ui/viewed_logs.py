@@ -98,16 +98,16 @@ class ViewPosition(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ViewPosition | None:
-        """Return the place that :meth:`__str__` has given to a browser; ``None`` for anything else."""
+        """Return the position that :meth:`__str__` has given to a browser; ``None`` for anything else."""
         parts = text.split("-")
-        is_place = len(parts) == len(cls._fields) and all(part.isascii() and part.isdecimal() for part in parts)
-        return cls(*map(int, parts)) if is_place else None
+        is_position = len(parts) == len(cls._fields) and all(part.isascii() and part.isdecimal() for part in parts)
+        return cls(*map(int, parts)) if is_position else None
 
     def __str__(self) -> str:
         return "-".join(map(str, self))
 
     def after(self, rows: Sequence[Row]) -> ViewPosition:
-        """Return the place after more rows."""
+        """Return the position after more rows."""
         for messages, row in enumerate(reversed(rows)):
             if row.number is not None:
                 return ViewPosition(row.number + 1, row.digest, messages)
@@ -152,19 +152,19 @@ class LogReader(Sink):
             await asyncio.sleep(1.0)
 
     def answer(self, after: str) -> str:
-        """Return what follows a place, as JSON.
+        """Return what follows a position, as JSON.
 
-        It has ``rows``, each ``[level, text, is_from_job]``; ``after``, the place after them; ``restart``: whether they
-        replace what the browser has; ``skipped``, the number of lines before them that are not kept; ``more``: whether
-        more rows are there already; ``reported``, see :class:`Reported`; ``end``, see :attr:`end`.
+        It has ``rows``, each ``[level, text, is_from_job]``; ``after``, the position after them; ``restart``: whether
+        they replace what the browser has; ``skipped``, the number of lines before them that are not kept; ``more``:
+        whether more rows are there already; ``reported``, see :class:`Reported`; ``end``, see :attr:`end`.
 
         :param after: ``after`` of an earlier answer, perhaps of another process; empty for the first one.
         """
         self._asked_at = time.monotonic()
         # Read before the rows, which then include all that precedes the end.
         end = self.end
-        place = ViewPosition.parse(after)
-        found = None if place is None else self._find(place, is_over=end is not None)
+        position = ViewPosition.parse(after)
+        found = None if position is None else self._find(position, is_over=end is not None)
         start, skipped = (0, self._dropped) if found is None else found
         rows: list[Row] = []
         size = 0
@@ -173,7 +173,7 @@ class LogReader(Sink):
                 break
             rows.append(row)
             size += len(row.json)
-        new = (ViewPosition() if found is None or place is None else place).after(rows)
+        new = (ViewPosition() if found is None or position is None else position).after(rows)
         more = start + len(rows) < len(self._rows)
         fields = {
             "after": str(new),
@@ -186,24 +186,29 @@ class LogReader(Sink):
         joined = ", ".join(row.json for row in rows)
         return f'{json.dumps(fields)[:-1]}, "reported": {self.reported or "null"}, "rows": [{joined}]}}'
 
-    def _find(self, place: ViewPosition, *, is_over: bool) -> tuple[int, int] | None:
-        """Return the index of the row after a place, and how many lines between them are not kept.
+    def _find(self, position: ViewPosition, *, is_over: bool) -> tuple[int, int] | None:
+        """Return the index of the row after a position, and how many lines between them are not kept.
 
-        ``None`` if this is not the log of the place, but an earlier or a later one of the job.
+        ``None`` if the position is one in another log: that of an earlier or a later job with this id.
         """
-        before = (at for at, row in enumerate(self._rows) if row.number is not None and row.number < place.lines)
-        at = max(before, default=-1)
-        following = next((row.number for row in islice(self._rows, at + 1, None) if row.number is not None), None)
+        at, following = len(self._rows) - 1, None
+        # From the end, where most users are.
+        for row in reversed(self._rows):
+            if row.number is not None:
+                if row.number < position.lines:
+                    break
+                following = row.number
+            at -= 1
         lines = (self._rows[at].number or 0) + 1 if at >= 0 else 0
-        # Otherwise the line of the place is a state of a progress bar, of which each process shows others.
-        if at >= 0 and lines == place.lines and self._rows[at].digest != place.digest:
+        # Otherwise the line of the position is a state of a progress bar, of which each process shows others.
+        if at >= 0 and lines == position.lines and self._rows[at].digest != position.digest:
             return None
-        if lines < place.lines and following is None:
+        if lines < position.lines and following is None:
             # This process has not read so far yet.
             return None if is_over else (len(self._rows), 0)
-        rest_of_rows = islice(self._rows, at + 1, at + 1 + place.messages)
+        rest_of_rows = islice(self._rows, at + 1, at + 1 + position.messages)
         messages = sum(1 for _ in takewhile(lambda row: row.number is None, rest_of_rows))
-        missing = following - place.lines if at < 0 and following is not None else 0
+        missing = following - position.lines if at < 0 and following is not None else 0
         return at + 1 + messages, max(missing, 0)
 
     async def _read(self) -> None:
@@ -246,7 +251,7 @@ class LogReaders:
         self._running: set[asyncio.Task[None]] = set()
 
     async def answer(self, connection_id: str, job_id: JobId, user: str, after: str) -> str:
-        """Return what follows a place in a log; see :meth:`LogReader.answer`.
+        """Return what follows a position in a log; see :meth:`LogReader.answer`.
 
         :raises HTTPException: 429 if too many logs are being read.
         """
