@@ -80,6 +80,8 @@ def test_an_unterminated_or_invalid_json_string_is_an_error(body: bytes) -> None
 
 @given(st.text(st.characters(), max_size=80), st.booleans(), st.lists(st.integers(0, 300), max_size=4))
 def test_random_text_round_trips(text: str, as_json: bool, cuts: list[int]) -> None:
+    # Only JSON can have a lone surrogate, as an escape.
+    text = text if as_json else text.encode("utf-8", "replace").decode()
     body = json.dumps(text).encode() if as_json else text.encode()
     assert decoded(body, JSON if as_json else PLAIN, *sorted(min(cut, len(body)) for cut in cuts)) == text
 
