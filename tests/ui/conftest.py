@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +209,10 @@ def log_parts(server: ApiServer, path: str, token: str | None, after: str = "") 
     """Yield the parts of a log as the page gets them, up to its end or that of the iteration."""
     while True:
         part = ask(server, "GET", path, token, params={"after": after})
+        if part.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            # A log counts for some seconds after its end; the page asks again, too.
+            time.sleep(0.5)
+            continue
         part.raise_for_status()
         yield part.json()
         if part.json()["end"] is not None:
