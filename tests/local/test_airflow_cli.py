@@ -112,4 +112,4 @@ def test_doctor_finds_nothing_wrong(env: dict[str, str], service: str, finished_
     streams = "ok" if service == "agent" else "-"
     assert (results["connection"], results["job log"]) == ("ok", "ok")
     assert (results["WebSocket"], results["SSE"]) == (streams, streams)
-    assert f"Ray {'2.' if service == 'agent' else ''}" in done.stdout
+    assert ("Ray 2." if service == "agent" else "Ray's own dashboard (2.") in done.stdout
