@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ class QuickAsyncHook(RayAgentAsyncHook):
 
     def __init__(self, config: ServiceConfig) -> None:
         super().__init__()
-        self._agent = AsyncServiceClient(config)
+        self._client = AsyncServiceClient(config)
 
 
 class QuickFollowingHook(QuickAsyncHook):
@@ -134,15 +135,18 @@ class RecordingTrigger(RayAgentJobTrigger):
         return QuickFollowingHook(self.config)
 
 
+# Rows run at the same time, each in a thread.
+_outcome: ContextVar[Outcome] = ContextVar("outcome")
+
+
 class RecordingSink(TriggerSink):
     """Records what a trigger writes to the task log."""
 
-    outcome: Outcome
-
-    async def wrote(self, following: Follower, records: JobRecords, items: Sequence[Item]) -> bool:
-        keep(items, self.outcome)
-        self.outcome.messages = records.printed.messages
-        return await super().wrote(following, records, items)
+    async def wrote(self, follower: Follower, records: JobRecords, items: Sequence[Item]) -> bool:
+        outcome = _outcome.get()
+        keep(items, outcome)
+        outcome.messages = records.printed.messages
+        return await super().wrote(follower, records, items)
 
 
 triggers.TriggerSink = RecordingSink  # type: ignore[attr-defined]
@@ -152,7 +156,8 @@ def trigger(config: ServiceConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobTrigger``, like a deferred task."""
     task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol), read_messages=True)
     task.config = config
-    outcome = RecordingSink.outcome = Outcome()
+    outcome = Outcome()
+    _outcome.set(outcome)
 
     async def event() -> Any:
         async with aclosing(task.run()) as events:
