@@ -80,11 +80,11 @@ async def applications_of(connection_id: str) -> ServiceResult:
     return await _get(connection_id, "applications", lambda service: service.list_serve_applications(), _summaries)
 
 
-async def followers() -> FollowingTasks:
+async def following_tasks() -> FollowingTasks:
     """Return the task instances that follow jobs at present, from Airflow's database; none while that takes long."""
     try:
         # In another thread: the database driver blocks, and this loop follows logs.
-        return await page_thread.run(_shared.get("followers", lambda: asyncio.to_thread(find_following_tasks)))
+        return await page_thread.run(_shared.get("following_tasks", lambda: asyncio.to_thread(find_following_tasks)))
     except RayAgentTimeoutError:
         return FollowingTasks({}, {})
 

@@ -152,7 +152,7 @@ def _waiting(
 
 
 async def _link(jobs: list[dict[str, Any]], connection_id: str, config: ServiceConfig, user: BaseUser) -> None:
-    found = await clusters.followers()
+    found = await clusters.following_tasks()
     following = found.of(connection_id, [job["job_id"] for job in jobs], config.job_namespace)
     await run_in_threadpool(
         add_task_links, jobs, config.job_namespace, following, lambda dag_ids: readable_dags(user, dag_ids)
