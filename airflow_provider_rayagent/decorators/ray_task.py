@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.errors.service_errors import RayAgentError
     from airflow_provider_rayagent.run.follow_options import FollowOptions
     from airflow_provider_rayagent.run.job_run import JobRun
+    from airflow_provider_rayagent.run.job_start import JobWork
     from airflow_provider_rayagent.run.outcome import Outcome
     from airflow_provider_rayagent.services.jobs import JobSummary
 
@@ -163,9 +164,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             if taken := [name for name in ("pip", "uv", "conda") if name in runtime_env]:
                 raise RayAgentInputError(f"requirements and runtime_env[{taken[0]!r}] are both set: set one of them.")
             runtime_env["pip"] = list(self.requirements)
-        uri = self.hook.upload_files(
-            self._package(context, job_id), name=f"the function {self.python_callable.__name__}"
-        )
+        uri = self.hook.upload_files(self._package(context, job_id), name=self._shown_function)
         return {**runtime_env, "py_modules": [*(runtime_env.get("py_modules") or []), uri]}
 
     def _package(self, context: Context, job_id: str) -> dict[str, bytes]:
@@ -188,7 +187,11 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
     def _follow_options(self, job_id: str) -> FollowOptions:
         return replace(super()._follow_options(job_id), result_markers=_markers(job_id))
 
-    def _started_work(self) -> str:
+    def _work(self, context: Context) -> JobWork:
+        return replace(super()._work(context), describe=lambda: self._shown_function)
+
+    @property
+    def _shown_function(self) -> str:
         return f"the function {self.python_callable.__name__}"
 
     def _output(self, summary: JobSummary) -> Any:
@@ -222,7 +225,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         for problem in list(problems.values())[:MAX_PROBLEMS]:
             self.log.warning(
                 coded(Code.INVALID_MESSAGE, "An output of %s is no XCom of its own: %s."),
-                self._started_work(),
+                self._shown_function,
                 sanitize(problem, self.hook.config.redact, length=MAX_NOTICE),
             )
         for key, output in outputs.items():

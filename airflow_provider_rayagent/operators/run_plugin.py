@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.run.job_start import JobWork
+
 
 class RayAgentRunPluginOperator(JobStartingOperator):
     """Run an action of a plugin as a Ray job, and follow the job to its end.
@@ -66,7 +68,12 @@ class RayAgentRunPluginOperator(JobStartingOperator):
         self.requirements = requirements
         self.language = language
 
-    def _request_start(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:  # noqa: ARG002
+    def _work(self, context: Context) -> JobWork:  # noqa: ARG002
+        from airflow_provider_rayagent.run.job_start import JobWork
+
+        return JobWork(self._request, lambda: f"{self.action} of {self.lookup}")
+
+    def _request(self, job_id: str, resume_env_vars: Mapping[str, str]) -> str:  # noqa: ARG002
         response = self.hook.run_plugin_release(
             self.lookup,
             self.action,
@@ -77,6 +84,3 @@ class RayAgentRunPluginOperator(JobStartingOperator):
         )
         # The form of the response is not documented, and the agent may have chosen another id.
         return job_id_in(response, job_id) or job_id
-
-    def _started_work(self) -> str:
-        return f"{self.action} of {self.lookup}"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.lineage.job_env_vars import LineageEnvVars
+    from airflow_provider_rayagent.run.job_start import JobWork
 
 
 class RayAgentSubmitJobOperator(JobStartingOperator):
@@ -170,12 +171,26 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             self._env_vars = self._env_vars.as_rendered()
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
-    def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
+    def _work(self, context: Context) -> JobWork:
         from airflow_provider_rayagent.run.job_origin import check_origin
+        from airflow_provider_rayagent.run.job_start import JobWork
 
-        check_origin(job, job_id, context)
+        amounts = {
+            "num_gpus": _number(self.entrypoint_num_gpus),
+            "num_cpus": _number(self.entrypoint_num_cpus),
+            "memory_bytes": _number(self.entrypoint_memory),
+        }
+        return JobWork(
+            request=lambda job_id, resume_env_vars: self._submit(context, job_id, resume_env_vars),
+            # Not before the request, which finds the secrets to redact.
+            describe=lambda: sanitize(
+                " ".join(self.entrypoint.split()), self.hook.config.redact, length=MAX_ENTRYPOINT
+            ),
+            check=lambda job_id, job: check_origin(job, job_id, context),
+            required={name: amount for name, amount in amounts.items() if amount},
+        )
 
-    def _request_start(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
+    def _submit(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
         from airflow_provider_rayagent.run.job_origin import origin_env_vars, origin_metadata
         from airflow_provider_rayagent.services.job_secrets import masked_names
 
@@ -203,17 +218,6 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             entrypoint_label_selector=_with_text(labels) or None,
             wait_for_scale_up=self.wait_for_scale_up,
         )
-
-    def _required_amounts(self) -> dict[str, float]:
-        amounts = {
-            "num_gpus": _number(self.entrypoint_num_gpus),
-            "num_cpus": _number(self.entrypoint_num_cpus),
-            "memory_bytes": _number(self.entrypoint_memory),
-        }
-        return {name: amount for name, amount in amounts.items() if amount}
-
-    def _started_work(self) -> str:
-        return sanitize(" ".join(self.entrypoint.split()), self.hook.config.redact, length=MAX_ENTRYPOINT)
 
     def _complete_runtime_env(self, context: Context, job_id: str) -> dict[str, Any]:  # noqa: ARG002 - for @task.ray
         """Return the runtime environment with the working directory, after uploading that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,28 +30,33 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.run.job_run import JobRun
 
 
+def _accept(job_id: str, job: Mapping[str, Any]) -> None:
+    """Accept any job."""
+
+
 @dataclass(frozen=True)
 class JobWork:
     """The work for which a task has one job.
 
     :param request: sends the request that starts the job; gets its id, and environment variables that tell it of
         earlier jobs. Returns the id that the service has assigned.
+    :param describe: returns what the job runs, for the task log.
     :param check: gets the id and the details of an existing job; raises :class:`RayAgentInputError` if it is not the
         task's.
-    :param describe: returns what the job runs, for the task log.
-    :param describe_free: returns what the job requires and what the cluster has free, for the end of a message.
+    :param required: what the command of the job requires, by the names of :class:`.Requirement`, as far as it is known.
     """
 
     request: Callable[[str, Mapping[str, str]], str]
-    check: Callable[[str, Mapping[str, Any]], object]
     describe: Callable[[], str]
-    describe_free: Callable[[], str]
+    check: Callable[[str, Mapping[str, Any]], object] = _accept
+    required: Mapping[str, float] = field(default_factory=dict)
 
 
 class JobStart:
     """Finds or starts the job of one task.
 
     :param log: the task's logger.
+    :param describe_free: returns what the job requires and what the cluster has free, for the end of a message.
     :param new_run: returns the run of a job, which is the task's from then on.
     :param raise_if_killed: raises :class:`RayAgentError` if the task was killed.
     """
@@ -65,6 +70,7 @@ class JobStart:
         *,
         if_succeeded: IfSucceeded,
         missing_timeout: float,
+        describe_free: Callable[[], str],
         new_run: Callable[[str], JobRun],
         raise_if_killed: Callable[[str], None],
     ) -> None:
@@ -74,6 +80,7 @@ class JobStart:
         self._work = work
         self._if_succeeded: IfSucceeded = if_succeeded
         self._missing_timeout = missing_timeout
+        self._describe_free = describe_free
         self._new_run = new_run
         self._raise_if_killed = raise_if_killed
         self._run: JobRun | None = None
@@ -127,7 +134,7 @@ class JobStart:
         except RayAgentResourcesError as error:
             if error.is_of_preparation:
                 raise
-            free = self._work.describe_free()
+            free = self._describe_free()
             detail = f"{error.detail.rstrip('.')}.{free}" if free else error.detail
             raise RayAgentResourcesError(detail, error.status_code) from None
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:

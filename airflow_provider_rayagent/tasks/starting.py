@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.run.job_run import JobRun
+    from airflow_provider_rayagent.run.job_start import JobWork
     from airflow_provider_rayagent.run.outcome import Outcome
 
 
@@ -78,22 +79,8 @@ class JobStartingOperator(JobFollowingOperator):
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
 
-    def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
-        """Check that an existing job may be this task's.
-
-        :raises RayAgentInputError: if it is not.
-        """
-
-    def _request_start(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
-        """Send the request that starts the job; return the job's id.
-
-        :param resume_env_vars: what tells the job of the earlier ones, as environment variables.
-        :raises RayAgentError: if the request failed, or its outcome is unknown.
-        """
-        raise NotImplementedError
-
-    def _started_work(self) -> str:
-        """Return what the job runs, for the task log."""
+    def _work(self, context: Context) -> JobWork:
+        """Return the work for which the task has a job."""
         raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
@@ -103,24 +90,21 @@ class JobStartingOperator(JobFollowingOperator):
             return self._run_job(context)
 
     def _run_job(self, context: Context, *, is_resumed: bool = False) -> Any:
-        from airflow_provider_rayagent.run.job_start import JobStart, JobWork
+        from airflow_provider_rayagent.run.job_start import JobStart
 
         # Always set: without it, a job in the agent's queue, which the agent does not know, would count as missing
         # after job_missing_timeout (``StatusPolling.missing``).
         deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        work = self._work(context)
         with self.hook:
             start = JobStart(
                 self.hook,
                 context,
                 self.log,
-                JobWork(
-                    partial(self._request_start, context),
-                    partial(self._check_job, context),
-                    self._started_work,
-                    self._free_resources,
-                ),
+                work,
                 if_succeeded=self.if_succeeded,
                 missing_timeout=self.job_missing_timeout,
+                describe_free=partial(self._free_resources, work.required),
                 new_run=partial(self._new_run, context, start_deadline=deadline, is_resumed=is_resumed),
                 raise_if_killed=self._raise_if_killed,
             )
@@ -149,15 +133,10 @@ class JobStartingOperator(JobFollowingOperator):
                 self._run.stopper.wait()
             raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
 
-    def _required_amounts(self) -> dict[str, float]:
-        """Return what the command of the job requires, by the names of :class:`Requirement`, as far as it is known."""
-        return {}
-
-    def _free_resources(self) -> str:
+    def _free_resources(self, required: Mapping[str, float]) -> str:
         """Return what the job requires and what the cluster has free, for the end of a message."""
         from airflow_provider_rayagent.waits.capacity_wait import shown_amounts, shown_free
 
-        required = self._required_amounts()
         asked = f" Required: {shown_amounts(required)}." if required else ""
         try:
             free = shown_free(self.hook.get_conn().send(self.hook.config.service.get_capacity()))
@@ -179,7 +158,7 @@ class JobStartingOperator(JobFollowingOperator):
             error = RayAgentJobNotStartedError(
                 f"Job {run.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
-                f"{self._free_resources()}"
+                f"{self._free_resources(self._work(context).required)}"
             )
             error.is_waited_for = waits
             raise error
