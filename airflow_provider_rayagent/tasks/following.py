@@ -16,6 +16,7 @@ from airflow_provider_rayagent.links.printed_links import make_printed_links
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.run.outcome import Outcome
+from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.validation import (
     MIN_POLL_SECONDS,
     Protocol,
@@ -29,7 +30,6 @@ from airflow_provider_rayagent.services.validation import (
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.tasks.deferring import DeferringOperator
-from airflow_provider_rayagent.tasks.job_lineage import LineageMixin
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import timedelta
 
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import BaseOperatorLink, Context
 
     from airflow_provider_rayagent.connection.job_links import JobLinks
@@ -50,7 +51,7 @@ RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
 
-class JobFollowingOperator(LineageMixin, DeferringOperator):
+class JobFollowingOperator(DeferringOperator):
     """Base of tasks that follow a job.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
@@ -170,6 +171,31 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
         self._killed.set()
         if self._run is not None:
             self._run.stopper.on_kill()
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Return what Airflow's OpenLineage provider tells of the job before the task starts, or resumes."""
+        return self._lineage()
+
+    # Also of a task that failed: without a method for this, the provider calls this one.
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return what Airflow's OpenLineage provider tells of the job when the task has ended."""
+        return self._lineage(task_instance)
+
+    def _lineage(self, task_instance: Any = None) -> OperatorLineage[Any, Any]:
+        from airflow_provider_rayagent.lineage.run_facet import facet_fields, operator_lineage
+
+        job = dict(self._expected_job())
+        job_id = job.pop("job_id", None)
+        if self._run is not None:
+            job_id = self._run.job_id
+            job |= self._run.seen or {}
+            # A worker that resumes a deferred task may not know them.
+            self.hook.config.redact.add(secrets_of(job))
+        return operator_lineage(self, facet_fields(self.hook.config, job, job_id), task_instance)
+
+    def _expected_job(self) -> Mapping[str, Any]:
+        """Return what is known of the job before the task has claimed it, by the names of :class:`JobSummary`."""
+        return {}
 
     def url_of_printed_link(self, name: str) -> str:
         """Return the URL of a link that the job has printed, as far as it is known; empty if there is none."""
