@@ -58,17 +58,24 @@ def _take_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triggers, "TAKE_OVER_SECONDS", 0.0)
 
 
+async def cancelled_trigger(
+    begin: Begin, agent: ScriptedAgent, job: Job, supervisor: Supervisor
+) -> triggers.RayAgentJobTrigger:
+    trigger = make_trigger(supervisor.ti, stop_job_on_kill=True)
+    has_begun = begin(agent, job, supervisor)
+    async with running(trigger) as task:
+        await agent.reached(has_begun)
+    assert task.cancelled()
+    return trigger
+
+
 @pytest.mark.parametrize("event", GOES_ON)
 @pytest.mark.parametrize("begin", PHASES, ids=lambda phase: phase.__name__)
 def test_the_next_trigger_goes_on_where_one_has_ended(
     begin: Begin, event: str, job: Job, serve: Serve, supervisor: Supervisor, log: TaskLog
 ) -> None:
     async def run() -> None:
-        trigger = make_trigger(supervisor.ti, stop_job_on_kill=True)
-        has_begun = begin(agent, job, supervisor)
-        async with running(trigger) as task:
-            await agent.reached(has_begun)
-        assert task.cancelled()
+        trigger = await cancelled_trigger(begin, agent, job, supervisor)
         if GOES_ON[event] is not None:
             supervisor.state = GOES_ON[event]
             await trigger.on_kill()
@@ -93,11 +100,7 @@ def test_a_user_ends_it(
     """Unless another trigger has taken over, its job is stopped."""
 
     async def run() -> None:
-        trigger = make_trigger(supervisor.ti, stop_job_on_kill=True)
-        has_begun = begin(agent, job, supervisor)
-        async with running(trigger) as task:
-            await agent.reached(has_begun)
-        assert task.cancelled()
+        trigger = await cancelled_trigger(begin, agent, job, supervisor)
         if replaced:
             supervisor.ti.xcoms[POSITION_KEY] = {"try": str(supervisor.ti.id), "owner": "another", "position": {}}
         supervisor.state = MARKED
