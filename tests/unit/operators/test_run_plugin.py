@@ -347,6 +347,22 @@ def test_a_kill_during_the_first_look_at_a_job_that_runs_stops_it(
     assert agent.of(RUN) == []
 
 
+def test_a_kill_while_the_id_of_the_job_is_pushed_starts_no_job(
+    agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledInstance(TaskInstance):
+        def xcom_push(self, key: str, value: Any) -> None:
+            super().xcom_push(key, value)
+            operator.on_kill()
+
+    ti = KilledInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    operator = make_operator()
+    with pytest.raises(RayAgentError, match="task was killed"):
+        operator.execute(make_context(ti))
+    assert agent.of(RUN) == []
+
+
 def test_a_killed_task_whose_state_is_unknown_says_that_its_job_was_not_stopped(
     agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch, log: TaskLog
 ) -> None:
