@@ -20,7 +20,7 @@ from airflow_provider_rayagent.run.stopper import HANDLER_SECONDS
 from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from airflow_provider_rayagent.transport import blocking, blocking_driver
-from tests.scripted import Do, Play, Refuse, SetStatus, Silence, WaitFor
+from tests.scripted import Answer, Do, Play, Refuse, SetStatus, Silence, WaitFor, WaitForStream
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import ending_as, make_sensor, resume, run_in_worker
 from tests.unit.sensors.kills import (
@@ -249,6 +249,20 @@ def test_a_process_that_is_ended_after_its_execution_timeout_stops_the_job_of_a_
     kill_in_worker(serve(job), supervisor.ti, execution_timeout=timedelta(seconds=seconds))
     assert job.stop_calls == stops
     assert ("The task's execution_timeout has expired; stopping job j1." in log.messages) == bool(stops)
+
+
+def test_the_task_ends_after_the_service_has_answered_the_stop(
+    serve: Serve, log: TaskLog, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends with the task, and so does the thread that stops the job."""
+    supervisor.state = "failed"
+    monkeypatch.setattr(stopper, "HANDLER_SECONDS", 0.0)
+    agent = serve(make_job(), answers={STOP: [Answer(body={"stopped": True}, delay=0.5)]})
+    agent.jobs["j1"].timeline = [WaitForStream(), Do(send_signal)]
+    sensor = make_sensor(stop_job_on_kill=True, poke_interval=PATIENCE)
+    with killing(sensor):
+        assert sensor.poke(make_context(supervisor.ti)) is False
+    assert any("Stop of job j1 requested" in message for message in log.messages)
 
 
 def test_a_second_signal_stops_nothing_again(serve: Serve, supervisor: Supervisor) -> None:
