@@ -8,6 +8,7 @@ for as long as it has computed: see :func:`rest`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from contextlib import suppress
@@ -47,6 +48,11 @@ class PageThread:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         _computing.since = time.thread_time()
+        # The many objects of a long list cause full garbage collections, which look at all that Airflow has loaded:
+        # without this, requests to Airflow's own API take half a second meanwhile (``benchmarks/page.py``). What is
+        # loaded is never garbage: exempt it, as Airflow's LocalExecutor does before it forks
+        # (airflow/executors/local_executor.py).
+        gc.freeze()
         loop.run_forever()
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
