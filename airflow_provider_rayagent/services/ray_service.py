@@ -6,7 +6,6 @@ Measured with Ray 2.50 and 2.60. Sources are named by their file in the ``ray`` 
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,8 +25,9 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
+from airflow_provider_rayagent.services.state_api import row_of, rows_of
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
-from airflow_provider_rayagent.services.validation import validate_id, validate_text
+from airflow_provider_rayagent.services.validation import validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ if TYPE_CHECKING:
 
 MIN_RELEASE = (2, 50)
 """Oldest supported release of Ray."""
-MAX_ROWS = 10_000
-"""Most rows that the state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
-# A whole number: Ray reads it with int() (``dashboard/state_api_utils.py``), and 2.50 answers any other one with 500.
-STATE_SECONDS = 7
-"""Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
 WHOLE_LOG_SECONDS = 290
 """Deadline for the transfer of a log. The dashboard ends every request after 300 s, and by default after 30 s."""
 LOG_INTERVAL = 1.5
@@ -55,10 +50,6 @@ DELETE_POLL_SECONDS = 0.5
 # The driver finds its cluster by RAY_ADDRESS, which Ray's job supervisor sets. The name is an argument of the program,
 # so that no name can change the program.
 _DELETE = "import sys, ray; from ray import serve; ray.init(log_to_driver=False); serve.delete(sys.argv[1])"
-
-# Ray's ids in hexadecimal digits: 28 bytes of a node, 24 of a task (``NodeID.size()``, ``TaskID.size()``).
-_NODE_ID = re.compile(r"[0-9a-f]{56}", re.IGNORECASE)
-_TASK_ID = re.compile(r"[0-9a-f]{48}", re.IGNORECASE)
 
 
 class RayService:
@@ -96,20 +87,20 @@ class RayService:
         return upload_steps(f"api/packages/gcs/{name}", content)
 
     def list_nodes(self) -> Call:
-        return _state("nodes", detail="1")
+        return rows_of("nodes", detail=True)
 
     def get_node(self, node_id: str) -> Call:
-        return _row("nodes", "node", validate_id(node_id, "node"), _NODE_ID)
+        return row_of("node", node_id)
 
     def list_tasks(self) -> Call:
-        return _state("tasks")
+        return rows_of("tasks")
 
     def list_waiting_tasks(self) -> Call:
         # Only with the details are there the required resources.
-        return _state("tasks", detail="1", **_equals("state", "PENDING_NODE_ASSIGNMENT"))
+        return rows_of("tasks", detail=True, equals={"state": "PENDING_NODE_ASSIGNMENT"})
 
     def get_task(self, task_id: str) -> Call:
-        return _row("tasks", "task", validate_id(task_id, "task"), _TASK_ID)
+        return row_of("task", task_id)
 
     def list_serve_applications(self) -> Call:
         return Call("GET", "api/serve/applications/", convert=ray_responses.serve_applications)
@@ -273,24 +264,6 @@ class RayService:
 
     def job_page(self, base_url: str) -> str:
         return f"{base_url}#/jobs/{{job_id}}"
-
-
-def _state(resource: str, convert: Callable[[Any], Any] = ray_responses.state_rows, /, **parameters: str) -> Call:
-    # Without these, the state API gives 100 rows and takes up to 30 seconds (``dashboard/state_api_utils.py``).
-    query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
-    return Call("GET", f"api/v0/{resource}?{query}", convert=convert)
-
-
-def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
-    what = f"Ray {kind} {value}"
-    if not form.fullmatch(value):
-        # Ray 2.50 answers 500 to an id that is none of its own.
-        raise RayAgentNotFoundError(f"{what} does not exist.", 404)
-    return _state(resource, ray_responses.one_row(what), detail="1", **_equals(f"{kind}_id", value))
-
-
-def _equals(column: str, value: str) -> dict[str, str]:
-    return {"filter_keys": column, "filter_predicates": "=", "filter_values": value}
 
 
 def _is_deleting(application: Mapping[str, Any]) -> bool:
