@@ -21,7 +21,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentUnreachableError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.render.failure_kinds import FailureKind
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.text.codes import Code
 
 

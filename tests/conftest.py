@@ -23,6 +23,7 @@ pytest_plugins = ["tests.selection"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-pictures", action="store_true", help="store the pictures of the documentation again")
+    parser.addoption("--update-records", action="store_true", help="store again what Ray answers about failed jobs")
 
 
 @pytest.fixture(scope="session")

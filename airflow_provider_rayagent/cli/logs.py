@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.cli.exit_codes import ExitCode, exit_code_of, report
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentNotFoundError
+from airflow_provider_rayagent.failures.explanation import explain
 from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
-from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.run.failed_job import look_at_failure
 from airflow_provider_rayagent.run.follow import Sink, follow
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.job_secrets import secrets_of
@@ -113,12 +114,12 @@ def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
     except KeyboardInterrupt:
         report(f"No longer following job {job_id}, which was not stopped.")
         raise
-    return _outcome(follower)
+    return _outcome(follower, hook)
 
 
-def _outcome(follower: Follower) -> ExitCode:
+def _outcome(follower: Follower, hook: RayAgentHook) -> ExitCode:
     if follower.end is End.JOB_ENDED:
-        return _outcome_of_job(follower.job or {}, follower)
+        return _outcome_of_job(follower.job or {}, follower, hook)
     if follower.end is End.JOB_MISSING:
         missing = f"Job {follower.job_id} {'no longer exists' if follower.job else 'does not exist'}."
         report(coded(Code.JOB_MISSING, missing))
@@ -128,9 +129,16 @@ def _outcome(follower: Follower) -> ExitCode:
     return exit_code_of(error)
 
 
-def _outcome_of_job(job: Mapping[str, Any], follower: Follower) -> ExitCode:
+def _outcome_of_job(job: Mapping[str, Any], follower: Follower, hook: RayAgentHook) -> ExitCode:
     status = known_status(job)
     code = ExitCode.FAILED if status is None else _OUTCOMES.get(status, ExitCode.FAILED)
     if code is not ExitCode.SUCCESS:
-        report(coded(code_of_job(job), explain(job, follower.job_id, log_is_shown=True, redact=follower.redact)))
+        report_failure(hook, job, follower.job_id, follower.redact)
     return code
+
+
+def report_failure(hook: RayAgentHook, job: Mapping[str, Any], job_id: str, redact: Redactor) -> None:
+    """Write to stderr why a job did not succeed."""
+    look = look_at_failure(hook.get_conn(), job)
+    explanation = explain(job, job_id, look, log_is_shown=True, redact=redact)
+    report(coded(explanation.code, explanation.text))

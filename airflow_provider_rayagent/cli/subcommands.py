@@ -12,7 +12,14 @@ from airflow_provider_rayagent.cli.exit_codes import ExitCode, command, report
 from airflow_provider_rayagent.errors.service_errors import RayAgentHTTPError, RayAgentInputError, RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.services.job_secrets import secrets_of
-from airflow_provider_rayagent.services.jobs import describe, has_ended, shown_status, summarize
+from airflow_provider_rayagent.services.jobs import (
+    JobStatus,
+    describe,
+    has_ended,
+    known_status,
+    shown_status,
+    summarize,
+)
 from airflow_provider_rayagent.waits.capacity_wait import shown_free
 
 if TYPE_CHECKING:
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 def jobs(args: Namespace) -> ExitCode:
     """List the jobs, or show the details of one."""
     # Here, since `logs` and `stop` need no tables, which load rich and tabulate.
+    from airflow_provider_rayagent.cli.logs import report_failure
     from airflow_provider_rayagent.cli.tables import job_rows, print_details, print_rows
 
     with RayAgentHook(args.conn_id) as hook:
@@ -36,6 +44,8 @@ def jobs(args: Namespace) -> ExitCode:
             redact.add(secrets_of(job))
             summary = summarize(job, args.job_id, redact)
             print_details({name: value for name, value in summary.items() if value is not None}, args.output, redact)
+            if known_status(job) is JobStatus.FAILED:
+                report_failure(hook, job, args.job_id, redact)
     return ExitCode.SUCCESS
 
 

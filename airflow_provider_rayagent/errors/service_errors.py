@@ -16,7 +16,7 @@ from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 CONFLICT = 409
 """Status of a response that a job's id is taken, on Ray or in an agent's queue."""
@@ -32,11 +32,13 @@ class RayAgentError(Exception):
     :param code: the code of the problem; default: that of the class.
 
     ``code`` is a string such as ``RA-201``, which :doc:`/troubleshooting` explains. ``failure_kind`` is what caused the
-    failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``.
+    failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``. ``causes`` is what Ray has
+    recorded about the failure of a job: plain records, the first cause first (:ref:`what-ray-recorded`).
     """
 
     code: Code = Code.SERVICE_FAILED
     failure_kind: str | None = None
+    causes: Sequence[Mapping[str, Any]] = ()
     is_of_preparation: bool = False
     """Whether a step before the request failed, which was therefore not sent (:func:`preparation`)."""
     _usual_status: ClassVar[int | None] = None

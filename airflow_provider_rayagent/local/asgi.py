@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Security, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,7 @@ from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.state_api import rows_of
 from airflow_provider_rayagent.services.validation import JobId, quote_segment, validate_id, validate_job_id
 
 if TYPE_CHECKING:
@@ -261,9 +262,14 @@ async def get_node(agent: AgentDependency, node_id: NodeId) -> JSONResponse:
     return JSONResponse(await agent.ray.run(RAY.get_node(node_id)))
 
 
-@routes.get("/tasks/", summary="The tasks that Ray still lists, at most 10,000")
-async def list_tasks(agent: AgentDependency) -> JSONResponse:
-    return JSONResponse(await agent.ray.run(RAY.list_tasks()))
+@routes.get("/tasks/", summary="The tasks that Ray still lists, at most 10,000; with a filter in detail")
+async def list_tasks(
+    agent: AgentDependency,
+    job_id: Annotated[str | None, Query(pattern=r"^[0-9a-fA-F]{8}$")] = None,
+    state: Annotated[str | None, Query(pattern=r"^[A-Z_]+$")] = None,
+) -> JSONResponse:
+    equals = {name: value for name, value in (("job_id", job_id), ("state", state)) if value is not None}
+    return JSONResponse(await agent.ray.run(rows_of("tasks", detail=bool(equals), equals=equals)))
 
 
 @routes.get("/tasks/{task_id}/", summary="Details of the last attempt of one task", responses=_not_found)

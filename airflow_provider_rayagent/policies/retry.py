@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentUnsupportedError
-from airflow_provider_rayagent.render.failure_kinds import FailureKind, kind_of_error, summarize_error
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind, kind_of_error, summarize_error
 from airflow_provider_rayagent.services.validation import validate_duration
 from airflow_provider_rayagent.task_instance.resume_delay import seconds_to_resume
 
@@ -47,6 +47,8 @@ class RayAgentRetryPolicy(RetryPolicy):
     :param start_timeout: the job did not start in time.
     :param unreachable: the agent or the cluster was unreachable, or answered that it failed.
     :param job_lost: Ray lost the job, such as with its head, or could not start or monitor it.
+    :param preempted: a node that the job used was preempted: its provider took the machine away.
+    :param storage_full: the object store or the disk of a node was full.
     :param wait_at_most: how long a try may wait, counted from its first reschedule, in seconds or as a ``timedelta``.
         ``None``: every failure uses a retry, as below Airflow 3.4.
     :raises RayAgentUnsupportedError: below Airflow 3.3.
@@ -64,6 +66,8 @@ class RayAgentRetryPolicy(RetryPolicy):
         start_timeout: timedelta | float | None = 600.0,
         unreachable: timedelta | float | None = 120.0,
         job_lost: timedelta | float | None = 120.0,
+        preempted: timedelta | float | None = 30.0,
+        storage_full: timedelta | float | None = 300.0,
         wait_at_most: timedelta | float | None = DAY,
     ) -> None:
         if RetryDecision is None:
@@ -81,6 +85,8 @@ class RayAgentRetryPolicy(RetryPolicy):
             FailureKind.START_TIMEOUT: start_timeout,
             FailureKind.UNREACHABLE: unreachable,
             FailureKind.JOB_LOST: job_lost,
+            FailureKind.PREEMPTED: preempted,
+            FailureKind.STORAGE_FULL: storage_full,
         }
         self._delays = {
             kind: None if delay is None else validate_duration(delay, kind.value) for kind, delay in delays.items()

@@ -17,10 +17,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentJobStoppedError,
 )
+from airflow_provider_rayagent.failures.explanation import explain
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
 from airflow_provider_rayagent.position.task_position import recall_position, save_position
-from airflow_provider_rayagent.render.failure_kinds import kind_of_job
-from airflow_provider_rayagent.render.reasons import code_of_job, explain
+from airflow_provider_rayagent.run.failed_job import look_at_failure
 from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.run.observer import JobObserver
 from airflow_provider_rayagent.run.outcome import Outcome
@@ -293,17 +293,20 @@ class JobRun:
             return summary
         # Airflow pushes only what execute() returns, and this raises an error.
         try_push_xcom(self._context["ti"], "return_value", summary, self.log)
-        reason = explain(
+        explanation = explain(
             job,
             self.job_id,
+            # Now, since the cluster may be gone soon after the task.
+            look_at_failure(self.client.get_conn(), job),
             log_is_shown=self.options.forward_logs,
             link=self.links.known.get(JOB_PAGE, ""),
             redact=redact,
         )
         kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self._failed_error
-        error = kind(reason, code=code_of_job(job))
+        error = kind(explanation.text, code=explanation.code)
         # RayAgentRetryPolicy sees the error, but not the job.
-        error.failure_kind = kind_of_job(job)
+        error.failure_kind = explanation.kind
+        error.causes = explanation.causes
         raise error
 
     def _status(self, job: Mapping[str, Any]) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
 from airflow_provider_rayagent.services import plugins, ray_responses
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import checked_resources, feasibility_body
 from airflow_provider_rayagent.services.service import Credential, ErrorResponse, standard_phrase
+from airflow_provider_rayagent.services.state_api import LOOK_SECONDS
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -46,6 +48,30 @@ class AgentStreams:
         return decode_event(data, name)
 
 
+class AgentFailureRecords:
+    """See :class:`.FailureRecords`. The agent's API lists no actors, processes or their logs."""
+
+    def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
+        def convert(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            found = [row for row in rows if row.get("job_id") == driver_job_id and row.get("state") == "FAILED"]
+            return found[:limit]
+
+        # The local agent takes these filters, and adds the details; an agent that does not know them ignores them.
+        query = urlencode({"job_id": driver_job_id, "state": "FAILED"})
+        return Call("GET", f"tasks/?{query}", "list", convert=convert, read_timeout=LOOK_SECONDS)
+
+    def nodes(self) -> Call:
+        return Call("GET", "nodes/", "list", read_timeout=LOOK_SECONDS)
+
+    def dead_actors(self, *_: Any) -> None:
+        return None
+
+    attempts = workers = dead_actors
+
+    def last_stderr_lines(self, *_: Any, **__: Any) -> None:
+        return None
+
+
 class AgentService:
     """See :class:`Service`."""
 
@@ -56,6 +82,7 @@ class AgentService:
     log_interval = None
     # No request of the agent's API takes an offset or a number of lines: each reading of the log is one of all of it.
     can_read_last_lines = False
+    failure_records = AgentFailureRecords()
     credentials = (
         # The agent takes its token without a scheme such as Bearer, the two others with the scheme Token.
         Credential(AUTHORIZATION_HEADER, "password"),

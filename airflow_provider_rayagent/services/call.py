@@ -60,6 +60,7 @@ class Call:
         list of new objects makes Python's garbage collector look at all objects of the process, for 0.2 s or more.
     :param has_unique_id: whether the service refuses a second request with the id in the body, so that even a POST can
         be sent again.
+    :param max_bytes: most bytes of a successful response; ``None``: the usual limit.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -71,6 +72,7 @@ class Call:
     read_timeout: float | None = None
     substitute: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, compare=False)
     has_unique_id: bool = False
+    max_bytes: int | None = None
 
     @property
     def idempotent(self) -> bool:

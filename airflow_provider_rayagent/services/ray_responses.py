@@ -42,7 +42,7 @@ _PLAIN_ERRORS = re.compile(
     # ``dashboard/modules/serve/serve_head.py``
     r"|Serve dependencies are not installed\. .*|Failed to get a response from the controller\. .*"
     # ``util/state/state_manager.py`` and ``dashboard/modules/log/log_agent.py``
-    r"|Agent for node id: \w+ doesn't exist\.|A file is not found at: \S+"
+    r"|Agent for node id: \w+ doesn't exist\.|Failed to query the data source\..*|A file is not found at: \S+"
     # ``web_protocol.py`` and ``web_exceptions.py`` of aiohttp, the dashboard's server
     r"|500 Internal Server Error\s+Server got itself in trouble|Maximum request body size \d+ exceeded\b.*",
     re.DOTALL,

@@ -25,7 +25,7 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
-from airflow_provider_rayagent.services.state_api import row_of, rows_of
+from airflow_provider_rayagent.services.state_api import RayFailureRecords, row_of, rows_of
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -65,6 +65,7 @@ class RayService:
     (``dashboard/subprocesses/handle.py``): with 100 tails no client of the cluster can submit or list jobs."""
     log_interval = LOG_INTERVAL
     can_read_last_lines = True
+    failure_records = RayFailureRecords()
 
     def list_jobs(self) -> Call:
         # All jobs at once, unsorted; drivers that are no submitted jobs are among them, without a submission_id.

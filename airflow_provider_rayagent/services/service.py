@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.services.call import Call, FileContent, Operation, Steps
+    from airflow_provider_rayagent.services.state_api import FailureRecords
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
     from airflow_provider_rayagent.stream.events import Event
@@ -167,6 +168,10 @@ class Service(Protocol):
 
     def identity(self, health: Mapping[str, Any]) -> str:
         """Return what the service is and its version, from the result of :meth:`health_check`."""
+
+    @property
+    def failure_records(self) -> FailureRecords:
+        """What it tells about the failed parts of a job."""
 
     @property
     def streams(self) -> LogStreams | None:

@@ -6,7 +6,8 @@ Sources are named by their file in the ``ray`` package.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
@@ -22,11 +23,18 @@ MAX_ROWS = 10_000
 # A whole number: Ray reads it with int() (``dashboard/state_api_utils.py``), and 2.50 answers any other one with 500.
 STATE_SECONDS = 7
 """Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
+LOOK_SECONDS = 3
+"""Deadline for one of several requests, all of which together have a few seconds."""
+MAX_ATTEMPTS = 100
+"""Rows about one task or one process."""
+MAX_STDERR_BYTES = 262_144
+"""Size of the last lines of a process; longer ones are not read."""
 
-# Ray's ids in hexadecimal digits: 28 bytes of a node, 24 of a task (``NodeID.size()``, ``TaskID.size()``).
+# Ray's ids in hexadecimal digits: 28 bytes of a node or a worker, 24 of a task (``NodeID.size()`` and others).
 _ID_FORMS = {
     "node": re.compile(r"[0-9a-f]{56}", re.IGNORECASE),
     "task": re.compile(r"[0-9a-f]{48}", re.IGNORECASE),
+    "worker": re.compile(r"[0-9a-f]{56}", re.IGNORECASE),
 }
 
 
@@ -66,3 +74,64 @@ def row_of(kind: str, value: str) -> Call:
         # Ray 2.50 answers 500 to an id that is none of its own.
         raise RayAgentNotFoundError(f"{what} does not exist.", 404)
     return rows_of(f"{kind}s", ray_responses.one_row(what), detail=True, equals={f"{kind}_id": value})
+
+
+class FailureRecords(Protocol):
+    """What a service tells about the failed parts of a job; ``None`` is what it does not tell."""
+
+    def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
+        """Return the request for the failed attempts of a job's tasks."""
+
+    def dead_actors(self, driver_job_id: str, limit: int) -> Call | None:
+        """Return the request for a job's dead actors."""
+
+    def nodes(self) -> Call:
+        """Return the request for all nodes, dead ones included."""
+
+    def attempts(self, task_id: str) -> Call | None:
+        """Return the request for all attempts of a task."""
+
+    def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
+        """Return the request for the record of a worker process, by its id or its node and pid."""
+
+    def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
+        """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
+
+
+class RayFailureRecords:
+    """See :class:`FailureRecords`."""
+
+    def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
+        # Both are filtered in Ray's control service (GCS), so the time does not depend on the number of other tasks.
+        return self._look("tasks", limit, job_id=driver_job_id, state="FAILED")
+
+    def dead_actors(self, driver_job_id: str, limit: int) -> Call:
+        return self._look("actors", limit, job_id=driver_job_id, state="DEAD")
+
+    def nodes(self) -> Call:
+        return self._look("nodes", MAX_ROWS)
+
+    def attempts(self, task_id: str) -> Call | None:
+        return self._look("tasks", MAX_ATTEMPTS, task_id=task_id) if _ID_FORMS["task"].fullmatch(task_id) else None
+
+    def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
+        if _ID_FORMS["worker"].fullmatch(worker_id):
+            return self._look("workers", 1, worker_id=worker_id)
+        if pid is None or not _ID_FORMS["node"].fullmatch(node_id):
+            return None
+        # Another process can have had the same pid.
+        return self._look("workers", MAX_ATTEMPTS, node_id=node_id, pid=str(pid))
+
+    def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
+        if not _ID_FORMS["node"].fullmatch(node_id) or not (file or pid):
+            return None
+        # By default, the file of a process is that of its standard output.
+        which = {"filename": file} if file else {"pid": pid, "suffix": "err"}
+        query = {"node_id": node_id, **which, "lines": lines, "timeout": LOOK_SECONDS}
+        return Call(
+            "GET", f"api/v0/logs/file?{urlencode(query)}", "text", read_timeout=LOOK_SECONDS, max_bytes=MAX_STDERR_BYTES
+        )
+
+    def _look(self, resource: str, limit: int, **equals: str) -> Call:
+        call = rows_of(resource, limit=limit, detail=True, seconds=LOOK_SECONDS, equals=equals)
+        return replace(call, read_timeout=LOOK_SECONDS + 1)

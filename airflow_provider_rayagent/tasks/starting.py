@@ -179,8 +179,8 @@ class JobStartingOperator(JobFollowingOperator):
 
     def _waits_for_start(self, context: Context, outcome: Outcome) -> bool:
         """Return whether the task will run again in the same try, and so keeps a job that is PENDING."""
+        from airflow_provider_rayagent.failures.failure_kinds import FailureKind
         from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
-        from airflow_provider_rayagent.render.failure_kinds import FailureKind
 
         # Before Airflow 3.3 there are no retry policies.
         policy = getattr(self, "retry_policy", None)

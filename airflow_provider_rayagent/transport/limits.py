@@ -110,7 +110,8 @@ class Body:
     def __init__(self, call: Call, status: int) -> None:
         self.is_error = not 200 <= status < 300
         """Whether this is the body of an error status, of which a part is enough."""
-        self.limit = ERROR if self.is_error else ANSWER
+        limit = ANSWER if call.max_bytes is None else ANSWER._replace(bytes=call.max_bytes)
+        self.limit = ERROR if self.is_error else limit
         self._where = f"{call.name} answered {status}"
         self._chunks: list[bytes] = []
         self._size = 0
@@ -131,7 +132,7 @@ class Body:
             return True
         if self.is_error:
             return False
-        raise RayAgentResponseError(f"{self._where} with more than {self.limit.bytes // 1_000_000} MB.")
+        raise RayAgentResponseError(f"{self._where} with more than {self.limit.bytes / 1_000_000:g} MB.")
 
     @property
     def content(self) -> bytes:

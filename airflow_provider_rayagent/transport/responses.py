@@ -59,6 +59,9 @@ def read_response(
     :raises RayAgentResponseError: for a body of another type or shape.
     """
     check_status(call, status, headers, body, config)
+    # By its type alone: a text may begin as an HTML page does.
+    if call.shape == "text" and not is_html(headers, ""):
+        return body.decode("utf-8", "replace")
     value = _value(call, status, headers, body, config, loads)
     if call.convert is None:
         return value

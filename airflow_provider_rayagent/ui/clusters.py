@@ -11,9 +11,10 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentHTTPError,
     RayAgentTimeoutError,
 )
+from airflow_provider_rayagent.failures.failure_look import LOOK_SECONDS, FailureLook
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.services.cluster_resources import FIELDS
-from airflow_provider_rayagent.services.jobs import newest_first
+from airflow_provider_rayagent.services.jobs import JobStatus, known_status, newest_first
 from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.text.storable import storable
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.text.redaction import Redactor
 
 T = TypeVar("T")
+
+ENDED_SECONDS = 300.0
+"""How long the records of a job that has ended are used: they do not change, but they can be lost."""
 
 # Used only in the loop of the page's thread, so it needs no lock.
 _shared = SharedResults()
@@ -63,6 +67,30 @@ async def jobs_of(connection_id: str) -> ServiceResult:
 async def job_of(connection_id: str, job_id: JobId) -> ServiceResult:
     """Return the details of one job."""
     return await _get(connection_id, f"job {job_id}", lambda service: service.get_job(job_id))
+
+
+async def look_at_failure(connection_id: str, job_id: JobId, job: ServiceResult) -> FailureLook | None:
+    """Return what Ray has recorded about a FAILED job; ``None`` for any other, and if Ray takes long.
+
+    :param job: the result of :func:`job_of`.
+    """
+    if known_status(job.value) is not JobStatus.FAILED:
+        return None
+    look = FailureLook(job.config.service, job.value, time.time())
+
+    async def fetch() -> FailureLook:
+        try:
+            await asyncio.wait_for(_send(connection_id, lambda _: look.steps()), LOOK_SECONDS)
+        except (RayAgentError, asyncio.TimeoutError):
+            look.note = "Ray did not tell all that it has recorded about this job."
+        return look
+
+    # With its end: after a restart of its head, Ray may give the id to another job.
+    key = (connection_id, f"failure of {job_id}", job.value.get("end_time"))
+    try:
+        return await page_thread.run(_shared.get(key, fetch, fresh=ENDED_SECONDS))
+    except RayAgentTimeoutError:
+        return None
 
 
 async def resources_of(connection_id: str) -> ServiceResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_rayagent.render.reasons import explain
+from airflow_provider_rayagent.failures.explanation import explain
 from airflow_provider_rayagent.services.job_secrets import redactor_of, without_masked_names
 from airflow_provider_rayagent.services.jobs import JobStatus, id_of, known_status, summarize
 from airflow_provider_rayagent.services.validation import is_id
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow_provider_rayagent.connection.config import ServiceConfig
+    from airflow_provider_rayagent.failures.failure_look import FailureLook
     from airflow_provider_rayagent.text.redaction import Redactor
 
     Job = Mapping[str, Any]
@@ -67,14 +68,16 @@ def page_of(
     return {"jobs": shown, "total": len(matching), "counts": counts}
 
 
-def details_of(job: Job, job_id: str, config: ServiceConfig) -> dict[str, Any]:
+def details_of(job: Job, job_id: str, config: ServiceConfig, look: FailureLook | None = None) -> dict[str, Any]:
     """Return the details of a job.
+
+    :param look: what Ray has recorded about the job, if it FAILED.
 
     ``reason`` is why it did not succeed, in the words of the task log; ``links`` has name and URL of pages about it.
     """
     redact = redactor_of(job, config.redact)
     failed = known_status(job) in (JobStatus.FAILED, JobStatus.STOPPED)
-    reason = explain(job, job_id, log_is_shown=True, redact=redact) if failed else None
+    reason = explain(job, job_id, look, log_is_shown=True, redact=redact).text if failed else None
     urls = config.page_urls(job_id, job, start=time.time())
     links = [{"name": name, "url": urls[field]} for field, name in _LINKS.items() if field in urls]
     return {**_shown(job, job_id, redact), "reason": reason, "links": links}

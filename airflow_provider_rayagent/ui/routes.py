@@ -68,8 +68,10 @@ async def get_jobs(
 @router.get("/api/connections/{connection_id}/jobs/{job_id}", dependencies=READ_CONNECTION)
 async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
     """Return the details of a job."""
-    job = await clusters.job_of(connection_id, validate_job_id(job_id))
-    details = await page_thread.compute(details_of, job.value, job_id, job.config)
+    valid_id = validate_job_id(job_id)
+    job = await clusters.job_of(connection_id, valid_id)
+    look = await clusters.look_at_failure(connection_id, valid_id, job)
+    details = await page_thread.compute(details_of, job.value, job_id, job.config, look)
     await _link([details], connection_id, job.config, user)
     return details
 

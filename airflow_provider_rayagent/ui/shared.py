@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FRESH_SECONDS = 2.0
-"""How long a result is used, if getting it did not take longer."""
+"""How long a result is used by default."""
 WAIT_SECONDS = 4.5
 KEPT_SECONDS = 60.0
 """How old a result may be that takes the place of one which is not there within :data:`WAIT_SECONDS`."""
@@ -26,6 +26,7 @@ KEPT_SECONDS = 60.0
 class _Result:
     task: asyncio.Task[Any]
     started: float
+    fresh: float
     expires: float | None = None
 
 
@@ -41,9 +42,12 @@ class SharedResults:
         self._last: dict[Hashable, _Result] = {}
         """The last ones that were got without an error."""
 
-    async def get(self, key: Hashable, fetch: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def get(
+        self, key: Hashable, fetch: Callable[[], Coroutine[Any, Any, T]], *, fresh: float = FRESH_SECONDS
+    ) -> T:
         """Return the result of ``fetch``, or that of an earlier call with the same key.
 
+        :param fresh: seconds for which the result is used, if getting it did not take longer.
         If the caller is cancelled, or does not get the result in time, ``fetch`` continues for the next one. Meanwhile
         the last result is returned.
 
@@ -54,7 +58,7 @@ class SharedResults:
         result = self._results.get(key)
         if result is None:
             task = asyncio.create_task(fetch())
-            result = self._results[key] = _Result(task, self._clock())
+            result = self._results[key] = _Result(task, self._clock(), fresh)
             task.add_done_callback(partial(self._finished, key, result))
         # Not `wait_for`, which would cancel the request that others wait for as well.
         await asyncio.wait((result.task,), timeout=WAIT_SECONDS)
@@ -73,7 +77,7 @@ class SharedResults:
     def _finished(self, key: Hashable, result: _Result, _: asyncio.Task[Any]) -> None:
         now = self._clock()
         # A slow service is asked for at most half of the time.
-        result.expires = now + max(FRESH_SECONDS, now - result.started)
+        result.expires = now + max(result.fresh, now - result.started)
         # A result that was forgotten meanwhile is from before the change. `exception` also marks an error as retrieved.
         if not result.task.cancelled() and result.task.exception() is None and self._results.get(key) is result:
             self._last[key] = result

@@ -31,7 +31,9 @@ _USE = ("cpu", "memory", "gpu", "node_counts")
 @router.get("/job", dependencies=READ_TASK_LOGS)
 async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> Any:
     """Return the details of the task's job, and to those who may stop it the connection whose route does that."""
-    task_job, details = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    task_job, job = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    look = await clusters.look_at_failure(task_job.connection_id, task_job.job_id, job)
+    details = await page_thread.compute(details_of, job.value, task_job.job_id, job.config, look)
     # An auth manager may ask a database or a server, and its interface is synchronous.
     may_stop = await run_in_threadpool(may_use, user, task_job.connection_id, "GET", "PUT")
     return {
@@ -71,7 +73,7 @@ async def get_cluster(dag_id: str, run_id: str, task_id: str, map_index: MapInde
     return {name: resources.get(name) for name in _USE}
 
 
-async def _job_of(key: TaskKey) -> tuple[StoredJob, Any]:
+async def _job_of(key: TaskKey) -> tuple[StoredJob, clusters.ServiceResult]:
     """Return a task instance's job, and its details.
 
     :raises HTTPException: 404 if the task instance has none.
@@ -81,4 +83,4 @@ async def _job_of(key: TaskKey) -> tuple[StoredJob, Any]:
     # Otherwise whoever can set an XCom or a parameter of the run could read any job of the connection here.
     if not await run_in_threadpool(belongs_to, task_job, job.value, job.config.job_namespace):
         raise HTTPException(404, "The job that is stored for this task was not started by it.")
-    return task_job, await page_thread.compute(details_of, job.value, task_job.job_id, job.config)
+    return task_job, job

@@ -16,7 +16,7 @@ from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.connection.config import ServiceConfig
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.render.reasons import code_of_job, explain
+from airflow_provider_rayagent.failures.explanation import explain
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.transport.responses import read_response
@@ -37,7 +37,17 @@ SECTIONS = dict(re.findall(r"^### (RA-\d{3})\n(.*?)(?=^##|\Z)", TROUBLESHOOTING,
 QUOTES = [
     (code, quote) for code, text in SECTIONS.items() for quote in re.findall(r"^> (.*)$", text, flags=re.MULTILINE)
 ]
+ENDED_BY = {
+    "status": "FAILED",
+    "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR",
+    "driver_exit_code": 1,
+    "message": "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n",
+}
 JOBS: list[dict[str, Any]] = [
+    *(
+        {**ENDED_BY, "message": f"{ENDED_BY['message']}    frame()\n{exception}\n"}
+        for exception in ("ray.exceptions.ObjectStoreFullError: x", "ray.train.v2.api.exceptions.PreemptionError: x")
+    ),
     {"status": "FAILED", "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 3},
     {
         "status": "FAILED",
@@ -160,7 +170,8 @@ MESSAGES = {message for path in PACKAGE.rglob("*.py") for message in Module(path
 def emitted() -> Iterator[str]:
     """Yield messages that are put together when they are needed, as the code does it."""
     for job in JOBS:
-        yield coded(code_of_job(job), explain(job, "j1", log_is_shown=True))
+        explanation = explain(job, "j1", log_is_shown=True)
+        yield coded(explanation.code, explanation.text)
     call = Call("GET", "jobs/")
     for status, body in ANSWERS:
         with pytest.raises(RayAgentError) as refused:
@@ -213,8 +224,9 @@ def test_airflows_own_messages_are_quoted_as_it_says_them() -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_cause_of_a_failed_job_is_in_the_section_of_its_code(job: dict[str, Any]) -> None:
-    message = coded(code_of_job(job), explain(job, "j1", log_is_shown=True))
-    quotes = [quote for code, quote in QUOTES if code == code_of_job(job)]
+    explanation = explain(job, "j1", log_is_shown=True)
+    message = coded(explanation.code, explanation.text)
+    quotes = [quote for code, quote in QUOTES if code == explanation.code]
     assert any(begins_with(message, quote) for quote in quotes)
 
 

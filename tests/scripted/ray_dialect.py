@@ -250,13 +250,13 @@ def _rows(items: list[dict[str, Any]], request: Request, key: str) -> Answer:
     limit, timeout = query.get("limit", "100"), query.get("timeout", "30")
     if not (timeout.isdecimal() and limit.isdecimal() and int(limit) <= MAX_ROWS):
         return state_error(400, f"limit {limit} or timeout {timeout} is not valid")
+    filters = [parse_qs(request.query).get(f"filter_{part}", []) for part in ("keys", "predicates", "values")]
     found = items
-    if "filter_keys" in query:
-        value = query.get("filter_values", "")
-        column, form = query["filter_keys"], {key: _HEX, "state": _STATE}.get(query["filter_keys"])
-        if query.get("filter_predicates") != "=" or form is None or not form.fullmatch(value):
+    for column, predicate, value in zip(*filters, strict=True):
+        form = _STATE if column == "state" else _HEX if column in (key, "job_id") else None
+        if predicate != "=" or form is None or not form.fullmatch(value):
             return state_error(400, f"Invalid filter {unquote(request.query)}")
-        found = [item for item in items if item[column].lower() == value.lower()]
+        found = [item for item in found if str(item.get(column)).lower() == value.lower()]
     if query.get("detail") != "1":
         found = [{name: value for name, value in item.items() if name != "resources_total"} for item in found]
     return _listed(found[: int(limit)], total=len(items), filtered=len(found))
@@ -294,6 +294,8 @@ def _camel_case(name: str) -> str:
 _GETS: dict[str, Callable[[ScriptedAgent, Request], Answer]] = {
     "nodes/": lambda agent, request: _rows(agent.nodes, request, "node_id"),
     "tasks/": lambda agent, request: _rows(agent.tasks, request, "task_id"),
+    "api/v0/actors": lambda agent, request: _rows(agent.actors, request, "actor_id"),
+    "api/v0/workers": lambda agent, request: _rows(agent.workers, request, "worker_id"),
     "serve_applications/": _serve_applications,
     "api/version": lambda agent, request: version(),
     "api/gcs_healthz": lambda agent, request: Answer(200, "success"),

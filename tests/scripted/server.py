@@ -76,6 +76,8 @@ class ScriptedAgent:
         self.applications = {app.name: app for app in applications}
         self.nodes: list[dict[str, Any]] = list(nodes)
         self.tasks: list[dict[str, Any]] = list(tasks)
+        self.actors: list[dict[str, Any]] = []
+        self.workers: list[dict[str, Any]] = []
         self.used: Mapping[str, Mapping[str, float]] = used or {}
         self.packages: dict[str, bytes] = {}
         self.token = token

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NODE = """
-import json, psutil, signal, sys, time
+import json, signal, sys, time, ray, psutil
 from ray._private import services
 from ray._private.node import Node
 from ray._private.parameter import RayParams

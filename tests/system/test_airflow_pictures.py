@@ -112,7 +112,7 @@ def test_a_picture_of_levels_and_colors(tasks: Tasks, page: Page, pictures: Pict
 def test_a_picture_of_a_failed_task(tasks: Tasks, page: Page, pictures: Pictures) -> None:
     open_task(page, tasks.failed)
     page.find(f"{LOG} details[open]", see=CLOSE)
-    ours = r"^follow_job$|^Failed$|^RayAgent| - (scoring|RA-101)|KeyError|^(Details|Ray's message|Check)"
+    ours = r"^follow_job$|^Failed$|^RayAgent| - (scoring|RA-101)|KeyError|^(Details|Ray's message|Ray recorded|Check)"
     pictures.check(page, "failed-task", shows("Failed", "RA-101", "KeyError"), (HEADER, LOG), alone=True, ours=ours)
 
 

@@ -24,6 +24,7 @@ WITHOUT_AIRFLOW = (
     "working_dir",
     "transport",
     "render",
+    "failures",
     "waits",
 )
 LAYERS = (

@@ -24,8 +24,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentTLSError,
     RayAgentUnreachableError,
 )
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind, headline
 from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
-from airflow_provider_rayagent.render.failure_kinds import FailureKind, headline
 
 retry_policy = pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="Airflow 3.3")
 

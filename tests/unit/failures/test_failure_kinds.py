@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.render.failure_kinds import FailureKind, headline, kind_of_job
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind, headline, kind_of_job
 
 LAST_LINES = """\
   File "/venv/site-packages/ray/_private/worker.py", line 1055, in get_objects

@@ -1,23 +1,36 @@
-"""Explain in the task log why a job did not succeed: what Ray reports, and what to check next. Pure."""
+"""Explain why a job did not succeed: what Ray reports, what it has recorded, and what to check next. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.failure_kinds import LOG_EXCERPT, FailureKind, headline, kind_of_job
+from airflow_provider_rayagent.failures.causes import causes_of, describe_causes
+from airflow_provider_rayagent.failures.failure_kinds import (
+    LOG_EXCERPT,
+    FailureKind,
+    exception_of_ray,
+    headline,
+    kind_of_job,
+)
 from airflow_provider_rayagent.services.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_rayagent.failures.causes import Cause, Group
+    from airflow_provider_rayagent.failures.failure_look import FailureLook
 
 MAX_FACT = 200
 """Characters of one detail; Ray's message has a limit of its own."""
 
+_LIBRARIES = "check the libraries that the program loads."
+_CRASHED = f"A process crashed in native code: {_LIBRARIES}"
 _SIGNAL_HINTS = {
     -9: "Killed by SIGKILL, most often for lack of memory: check the memory of the node and of the job.",
-    -11: "Crashed in native code (SIGSEGV): check the libraries that the program loads.",
+    -11: f"Crashed in native code (SIGSEGV): {_LIBRARIES}",
     -15: "Terminated by SIGTERM: find out what sent it, such as the removal of a node.",
 }
 _HINTS = {
@@ -37,6 +50,9 @@ _HINTS_BY_KIND = {
     FailureKind.OUT_OF_MEMORY: "Give the job more memory, or let it run fewer tasks at once.",
     FailureKind.RUNTIME_ENV: "Check the runtime_env that the program gives to its tasks and actors.",
     FailureKind.RESOURCES: "Check the resources that the program's tasks and actors request.",
+    FailureKind.PREEMPTED: "The provider of the machines took one away: let the job resume from its checkpoint, or use "
+    "nodes that are not preempted.",
+    FailureKind.STORAGE_FULL: "Give the nodes more disk or object store memory, or let the job keep fewer objects.",
 }
 """Hints where Ray reports only an exit code."""
 _CODES = {
@@ -48,25 +64,45 @@ _CODES = {
     FailureKind.RESOURCES: Code.LACKS_RESOURCES,
     FailureKind.START_TIMEOUT: Code.LACKS_RESOURCES,
     FailureKind.JOB_LOST: Code.RAY_FAILED,
+    FailureKind.PREEMPTED: Code.PROCESS_LOST,
+    FailureKind.STORAGE_FULL: Code.OUT_OF_MEMORY,
 }
 _PROGRAM_FAILED = "Check the job's last lines: the program itself failed."
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a job did not succeed.
+
+    :param kind: what caused it; ``None``: unknown, or the job was not FAILED.
+    :param text: one fact per line, safe for the task log; the first line says who failed, if that is known.
+    :param causes: what Ray has recorded, the first cause first.
+    """
+
+    kind: FailureKind | None
+    code: Code
+    text: str
+    causes: Sequence[Cause] = ()
 
 
 def explain(
     job: Mapping[str, Any],
     job_id: str,
+    look: FailureLook | None = None,
     *,
     log_is_shown: bool,
     link: str = "",
     redact: Callable[[str], str] = str,
-) -> str:
-    """Return why a job did not succeed, one fact per line; the first one says who failed, if that is known.
+) -> Explanation:
+    """Explain why a job did not succeed.
 
+    :param look: what Ray has recorded about the job, if it was asked.
     :param log_is_shown: whether the task log has the job's log; then the copy of its end in Ray's message is left out.
     :param link: URL of the job's page, empty if there is none.
     :param redact: redacts secrets.
     """
-    seconds, kind = duration_of(job), kind_of_job(job)
+    groups = look.groups if look else ()
+    seconds, kind = duration_of(job), _kind_of(job, groups)
     lines = [
         (f"{headline(kind, job.get('driver_exit_code'))} " if kind else "")
         + f"Job {job_id} ended as {shown_status(job, redact)}"
@@ -85,21 +121,66 @@ def explain(
         message = message.partition(LOG_EXCERPT)[0]
     if message:
         lines.append(f"Ray's message: {sanitize(message, redact, length=MAX_TEXT, lines=True)}")
-    lines.append(_next_step(job))
+    if look and groups:
+        lines += ["What Ray recorded:", *describe_causes(groups, look.addresses, redact)]
+    if look and look.note:
+        lines.append(sanitize(look.note, redact, length=MAX_NOTICE))
+    lines.append(_next_step(job, kind, groups))
     if link:
         lines.append(f"Job page: {link}")
-    return "\n".join(lines)
+    causes = causes_of(groups, look.addresses, redact) if look else ()
+    return Explanation(kind, _code_of(job, kind), "\n".join(lines), causes)
 
 
-def code_of_job(job: Mapping[str, Any]) -> Code:
-    """Return the code of a job that did not succeed."""
-    status, kind = known_status(job), kind_of_job(job)
+def _kind_of(job: Mapping[str, Any], groups: Sequence[Group]) -> FailureKind | None:
+    """Return why a job FAILED: by Ray's records where they tell it, and else by Ray's message."""
+    by_message = kind_of_job(job)
+    if known_status(job) is not JobStatus.FAILED:
+        return None
+    lost = {each.node_id: each.kind for group in groups for each in group.failures if each.part == "node"}
+    if by_message in (FailureKind.NODE_DIED, FailureKind.WORKER_LOST) and job.get("error_type") in _HINTS:
+        # The process that ran the entrypoint died. Ray may not have known yet that its node did.
+        return lost.get(str(job.get("driver_node_id")), by_message)
+    ended_by = exception_of_ray(job)
+    if ended_by is None:
+        return _kind_of_same_error(job, groups) or by_message
+    part = _PARTS.get(ended_by)
+    told = [group.first for group in groups if group.first.kind is not None and group.first.part == part]
+    told = told or [group.first for group in groups if group.first.kind is not None]
+    # What follows from another failure is the last choice: its cause is among the others.
+    told.sort(key=lambda failure: failure.follows)
+    return told[0].kind if told else by_message
+
+
+def _kind_of_same_error(job: Mapping[str, Any], groups: Sequence[Group]) -> FailureKind | None:
+    """Return the kind of the failure whose text ends the program's log: Ray quotes an error that was not the program's.
+
+    Of a runtime environment that could not be set up, Ray's exception quotes a whole traceback.
+    """
+    end = str(job.get("message") or "").rstrip().rpartition("\n")[2].strip()
+    return next((group.first.kind for group in groups if end and group.first.reason.endswith(end)), None)
+
+
+_PARTS = {
+    "RayTaskError": "task",
+    "WorkerCrashedError": "task",
+    "OutOfMemoryError": "task",
+    "NodeDiedError": "task",
+    "TaskCancelledError": "task",
+    "ActorDiedError": "actor",
+    "ActorUnavailableError": "actor",
+}
+"""What failed, by the exception of Ray that tells the program so."""
+
+
+def _code_of(job: Mapping[str, Any], kind: FailureKind | None) -> Code:
+    status = known_status(job)
     if status is JobStatus.FAILED:
         return _CODES[kind] if kind else Code.CAUSE_UNKNOWN
     return Code.JOB_STOPPED if status is JobStatus.STOPPED else Code.UNKNOWN_STATUS
 
 
-def _next_step(job: Mapping[str, Any]) -> str:
+def _next_step(job: Mapping[str, Any], kind: FailureKind | None, groups: Sequence[Group]) -> str:
     if known_status(job) is JobStatus.STOPPED:
         return "Find out who stopped the job: a user, another task, or the cluster. A stopped job is not retried."
     if known_status(job) is None:
@@ -108,7 +189,9 @@ def _next_step(job: Mapping[str, Any]) -> str:
     # Ray runs the entrypoint in a shell (`job_supervisor.py`), which reports signal N of its child as 128 + N.
     if isinstance(code, int) and (128 - code if code > 128 else code) in _SIGNAL_HINTS:
         return _SIGNAL_HINTS[128 - code if code > 128 else code]
-    kind, error_type = kind_of_job(job), str(job.get("error_type"))
+    if kind is FailureKind.WORKER_LOST and any(group.first.crashed_with for group in groups):
+        return _CRASHED
+    error_type = str(job.get("error_type"))
     # The hint for Ray's own type of error is more specific; but that for a dead actor only guesses at memory.
     if kind in _HINTS_BY_KIND and (error_type not in _HINTS or kind is FailureKind.OUT_OF_MEMORY):
         return _HINTS_BY_KIND[kind]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.render import reasons
+from airflow_provider_rayagent.failures import explanation
 
 MESSAGE = "Job entrypoint command failed with exit code 3, last available logs (truncated to 9 chars):\nit broke\n"
 FAILED: dict[str, Any] = {
@@ -21,7 +21,7 @@ FAILED: dict[str, Any] = {
 
 
 def explain(*, log_is_shown: bool = True, link: str = "", **details: Any) -> str:
-    return reasons.explain({**FAILED, **details}, "j1", log_is_shown=log_is_shown, link=link)
+    return explanation.explain({**FAILED, **details}, "j1", log_is_shown=log_is_shown, link=link).text
 
 
 def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
@@ -34,7 +34,7 @@ def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
     ]
     assert "it broke" in explain(log_is_shown=False)
     # What is not known is left out.
-    assert reasons.explain({"status": "FAILED"}, "j1", log_is_shown=True).split("\n") == [
+    assert explanation.explain({"status": "FAILED"}, "j1", log_is_shown=True).text.split("\n") == [
         "Job j1 ended as FAILED.",
         "Check the job's last lines: the program itself failed.",
     ]

@@ -45,6 +45,8 @@ class FailureKind(str, Enum):
     START_TIMEOUT = "start_timeout"
     UNREACHABLE = "unreachable"
     JOB_LOST = "job_lost"
+    PREEMPTED = "preempted"
+    STORAGE_FULL = "storage_full"
 
 
 _CAUSES = {
@@ -56,6 +58,8 @@ _CAUSES = {
     FailureKind.START_TIMEOUT: "the job did not start in time",
     FailureKind.UNREACHABLE: "the service was unreachable or failed",
     FailureKind.JOB_LOST: "Ray lost the job, or could not start it",
+    FailureKind.PREEMPTED: "a node was preempted",
+    FailureKind.STORAGE_FULL: "the object store or the disk of a node was full",
 }
 _KINDS_BY_ERROR_TYPE = {
     "RUNTIME_ENV_SETUP_FAILURE": FailureKind.RUNTIME_ENV,
@@ -79,6 +83,8 @@ _KINDS_BY_EXCEPTION = {
     "RuntimeEnvSetupError": FailureKind.RUNTIME_ENV,
     "TaskUnschedulableError": FailureKind.RESOURCES,
     "ActorUnschedulableError": FailureKind.RESOURCES,
+    "ObjectStoreFullError": FailureKind.STORAGE_FULL,
+    "OutOfDiskError": FailureKind.STORAGE_FULL,
     # The exception of a task.
     "RayTaskError": FailureKind.PROGRAM,
 }
@@ -98,15 +104,21 @@ _KINDS_BY_WORDS = {
 _END_OF_KILLERS_TEXT = "Refer to the documentation on how to address the out of memory issue: https://docs.ray.io"
 _RAYLETS_LINE = "] (raylet) "
 _EXCEPTION_OF_RAY = re.compile(r"ray\.exceptions\.(\w+)")
-_WRAPPER = re.compile(r"ray\.(?:train|tune)\.[\w.]*Error\b")
+_KINDS_BY_TRAIN_EXCEPTION = {
+    "PreemptionError": FailureKind.PREEMPTED,
+    # A collective operation that waits for a worker which does not answer (``train/v2/api/exceptions.py``).
+    "NCCLHangError": FailureKind.WORKER_LOST,
+}
+_WRAPPER = re.compile(r"ray\.(?:train|tune)\.(?:\w+\.)*(\w+Error)\b")
 """An exception such as ``TrainingFailedError``, which does not tell the cause. The one that it was raised from does."""
 _RAISED_FROM = "The above exception was the direct cause of the following exception:"
 _RAYS_TEXT = re.compile(
     r"$|\t|    \[\d{4}-|\[\d{4}-\d\d-\d\d \S+ [A-Z] \d+ \d+\] |PID\tMEM|\d+\t|"
     r"(?:The actor (?:died because|is dead because|never ran) |The node IP: |This can happen if |Memory on the node |"
-    r"Refer to the documentation on )"
+    r"Refer to the documentation on |To see node death information)"
 )
 """A line that can follow the first one of an exception of Ray: its own text, or the log of Ray's core."""
+_EXCEPTION_LINE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout)\b")
 _FRAME = re.compile(r"  +(?!\[\d{4}-)\S")
 """A line of a traceback, but not of a raylet's log, which Ray appends to that of the program when the raylet dies."""
 _FROM_ELSEWHERE = re.compile(r"(?:\x1b\[[\d;]*m)*\(")
@@ -119,13 +131,47 @@ def kind_of_job(job: Mapping[str, Any]) -> FailureKind | None:
         return None
     error_type, message = str(job.get("error_type")), str(job.get("message") or "")
     if error_type != _COMMAND_FAILED:
-        by_words = _kind_by_words(message) if error_type in _DIED else None
+        by_words = kind_by_words(message) if error_type in _DIED else None
         # The process that runs the entrypoint is Ray's.
         return by_words if by_words not in (None, FailureKind.PROGRAM) else _KINDS_BY_ERROR_TYPE.get(error_type)
     if job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
         return FailureKind.PROGRAM
+    return _kind_of_last_lines(_own_lines(job))
+
+
+def exception_of_ray(job: Mapping[str, Any]) -> str | None:
+    """Return the type of Ray's exception that ended the program of a FAILED job, such as ``ActorDiedError``.
+
+    :return: empty if Ray's message does not have the lines that would tell it; ``None`` if something else has ended the
+        program, such as an exception of its own.
+    """
+    if job.get("error_type") != _COMMAND_FAILED or job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
+        return None
+    lines = _own_lines(job)
+    # Lines of workers may have displaced those of the program.
+    return _exception_of_ray(lines) if any(line.strip() for line in lines) else ""
+
+
+def _exception_of_ray(lines: list[str]) -> str | None:
+    index = _last_exception(lines)
+    if index is None:
+        is_rays_text = (
+            not lines or lines[-1].startswith(_END_OF_KILLERS_TEXT) or any(_RAYLETS_LINE in line for line in lines)
+        )
+        return "" if is_rays_text else None
+    if _WRAPPER.match(lines[index]):
+        return _exception_of_ray(_lines_of_cause(lines[:index])) or ""
+    name = _EXCEPTION_OF_RAY.match(lines[index])
+    # A program that goes on has handled the exception, and fails for another reason.
+    return name[1] if name and all(map(_RAYS_TEXT.match, lines[index + 1 :])) else None
+
+
+def _own_lines(job: Mapping[str, Any]) -> list[str]:
+    """Return the last lines of the program itself in Ray's message about a job."""
     # The rest of that line is ` (truncated to 20,000 chars):` (`job_supervisor.py`).
-    return _kind_of_last_lines(message.partition(LOG_EXCERPT)[2].partition("\n")[2])
+    text = str(job.get("message") or "").partition(LOG_EXCERPT)[2].partition("\n")[2]
+    # Workers and Ray write into the same log meanwhile, also in the middle of a traceback.
+    return [line for line in text.rstrip().split("\n") if not _FROM_ELSEWHERE.match(line)]
 
 
 def kind_of_error(error: BaseException) -> FailureKind | None:
@@ -156,35 +202,33 @@ def summarize_error(error: BaseException, kind: FailureKind) -> str:
     return coded(error.code, line) if isinstance(error, RayAgentError) else line
 
 
-def _kind_of_last_lines(text: str) -> FailureKind | None:
+def _kind_of_last_lines(lines: list[str]) -> FailureKind | None:
     """Return why a program with an unhandled exception failed; ``None`` if an exception of Ray does not tell it."""
-    # Workers and Ray write into the same log meanwhile, also in the middle of a traceback.
-    lines = [line for line in text.rstrip().split("\n") if not _FROM_ELSEWHERE.match(line)]
     index = _last_exception(lines)
     if index is None:
         # Other text of Ray can have more lines than are available: that about its killer, or the log of a dead raylet.
         if lines and lines[-1].startswith(_END_OF_KILLERS_TEXT):
             return FailureKind.OUT_OF_MEMORY
-        return None if _RAYLETS_LINE in text else FailureKind.PROGRAM
-    name, following = _EXCEPTION_OF_RAY.match(lines[index]), lines[index + 1 :]
-    if name is None:
-        return _kind_of_cause(lines[:index]) if _WRAPPER.match(lines[index]) else FailureKind.PROGRAM
-    kind = _KINDS_BY_EXCEPTION.get(name[1]) or _kind_by_words("\n".join(lines[index:]))
-    if kind is FailureKind.PROGRAM:
-        return kind
+        return None if any(_RAYLETS_LINE in line for line in lines) else FailureKind.PROGRAM
+    if not is_exception_of_ray(lines[index]):
+        return FailureKind.PROGRAM
+    kind = kind_of_exception("\n".join(lines[index:]))
+    if _WRAPPER.match(lines[index]):
+        above = _lines_of_cause(lines[:index])
+        return kind or (_kind_of_last_lines(above) if above else None)
     # A program that goes on has handled the exception, and fails for another reason.
-    return kind if all(map(_RAYS_TEXT.match, following)) else None
+    return kind if kind is FailureKind.PROGRAM or all(map(_RAYS_TEXT.match, lines[index + 1 :])) else None
 
 
-def _kind_of_cause(lines: list[str]) -> FailureKind | None:
-    """Return the kind of the exception that another one was raised from.
+def _lines_of_cause(lines: list[str]) -> list[str]:
+    """Return the lines about the exception that another one was raised from; empty if they are not available.
 
     :param lines: those before the other one.
     """
     if _RAISED_FROM not in lines:
-        return None
+        return []
     above = lines[: len(lines) - 1 - lines[::-1].index(_RAISED_FROM)]
-    return _kind_of_last_lines("\n".join(above)) if _last_exception(above) is not None else None
+    return above if _last_exception(above) is not None else []
 
 
 def _last_exception(lines: list[str]) -> int | None:
@@ -199,5 +243,36 @@ def _last_exception(lines: list[str]) -> int | None:
     return None
 
 
-def _kind_by_words(text: str) -> FailureKind | None:
+def last_exception(text: str) -> str | None:
+    """Return the type and the message of the exception that ends a traceback, in one line; ``None`` if there is none.
+
+    :param text: a traceback, or its end: Ray keeps the last 500 characters.
+    """
+    lines = text.rstrip().split("\n")
+    index = _last_exception(lines)
+    if index is None:
+        # Ray's prefix of a worker's traceback can be all that is left of the frames.
+        found = [line for line in lines if _EXCEPTION_LINE.match(line)]
+        return found[-1].strip() if found else None
+    return lines[index].strip()
+
+
+def is_exception_of_ray(line: str) -> bool:
+    """Return whether a line is the first one of an exception of Ray, which does not tell of an error in the program."""
+    return (_EXCEPTION_OF_RAY.match(line) or _WRAPPER.match(line)) is not None
+
+
+def kind_of_exception(text: str) -> FailureKind | None:
+    """Return what an exception of Ray tells about its cause; ``None`` if it does not.
+
+    :param text: it begins with the type.
+    """
+    if wrapper := _WRAPPER.match(text):
+        return _KINDS_BY_TRAIN_EXCEPTION.get(wrapper[1])
+    name = _EXCEPTION_OF_RAY.match(text)
+    return (_KINDS_BY_EXCEPTION.get(name[1]) if name else None) or kind_by_words(text)
+
+
+def kind_by_words(text: str) -> FailureKind | None:
+    """Return what Ray's text about a dead actor tells about its cause; ``None`` if it does not."""
     return next((kind for words, kind in _KINDS_BY_WORDS.items() if words in text), None)
