@@ -21,6 +21,8 @@ MAX_NAME = 100
 MAX_REASON = 300
 MAX_LAST_LINE = 300
 """Characters of one line of a process's standard error."""
+MAX_LAST_LINES = 8_000
+"""Characters of all lines of standard error in one text: Airflow and OpenLineage repeat the text of an exception."""
 _PLURALS = {"task": "tasks", "actor": "actors", "node": "nodes"}
 
 
@@ -94,15 +96,30 @@ def describe_causes(groups: Sequence[Group], addresses: Mapping[str, str], redac
     :param redact: redacts secrets.
     """
     lines = []
+    left = MAX_LAST_LINES
     for group in groups[:MAX_GROUPS]:
         lines.append(f"  {_sentence(group, addresses, redact)}")
-        if group.last_lines:
+        shown = _last_lines(group, left, redact)
+        left -= sum(map(len, shown))
+        if shown:
             whose = "its" if group.count == 1 else "the first one's"
             lines.append(f"    {whose} last lines of standard error:")
-            lines += [f"      {sanitize(line, redact, length=MAX_LAST_LINE)}" for line in group.last_lines]
+            lines += [f"      {line}" for line in shown]
     if len(groups) > MAX_GROUPS:
         lines.append(f"  and {len(groups) - MAX_GROUPS} more kinds of failures")
     return lines
+
+
+def _last_lines(group: Group, characters: int, redact: Callable[[str], str]) -> list[str]:
+    """Return the last lines of a group's first process, with so many characters at most."""
+    shown: list[str] = []
+    for line in reversed(group.last_lines):
+        text = sanitize(line, redact, length=MAX_LAST_LINE)
+        characters -= len(text)
+        if characters < 0:
+            break
+        shown.insert(0, text)
+    return shown
 
 
 def causes_of(groups: Sequence[Group], addresses: Mapping[str, str], redact: Callable[[str], str]) -> list[Cause]:
@@ -124,7 +141,7 @@ def _cause(group: Group, addresses: Mapping[str, str], redact: Callable[[str], s
         "node_id": sanitize(first.node_id, redact, length=MAX_NAME) or None,
         "node_ip": sanitize(addresses.get(first.node_id, ""), redact, length=MAX_NAME) or None,
         "pid": first.pid,
-        "last_lines": [sanitize(line, redact, length=MAX_LAST_LINE) for line in group.last_lines],
+        "last_lines": _last_lines(group, MAX_LAST_LINES, redact),
     }
 
 

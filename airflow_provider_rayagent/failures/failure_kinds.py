@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConnectionError,
@@ -136,7 +136,7 @@ def kind_of_job(job: Mapping[str, Any]) -> FailureKind | None:
         return by_words if by_words not in (None, FailureKind.PROGRAM) else _KINDS_BY_ERROR_TYPE.get(error_type)
     if job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
         return FailureKind.PROGRAM
-    return _kind_of_last_lines(_own_lines(job))
+    return _ending(_own_lines(job)).kind
 
 
 def exception_of_ray(job: Mapping[str, Any]) -> str | None:
@@ -147,23 +147,7 @@ def exception_of_ray(job: Mapping[str, Any]) -> str | None:
     """
     if job.get("error_type") != _COMMAND_FAILED or job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
         return None
-    lines = _own_lines(job)
-    # Lines of workers may have displaced those of the program.
-    return _exception_of_ray(lines) if any(line.strip() for line in lines) else ""
-
-
-def _exception_of_ray(lines: list[str]) -> str | None:
-    index = _last_exception(lines)
-    if index is None:
-        is_rays_text = (
-            not lines or lines[-1].startswith(_END_OF_KILLERS_TEXT) or any(_RAYLETS_LINE in line for line in lines)
-        )
-        return "" if is_rays_text else None
-    if _WRAPPER.match(lines[index]):
-        return _exception_of_ray(_lines_of_cause(lines[:index])) or ""
-    name = _EXCEPTION_OF_RAY.match(lines[index])
-    # A program that goes on has handled the exception, and fails for another reason.
-    return name[1] if name and all(map(_RAYS_TEXT.match, lines[index + 1 :])) else None
+    return _ending(_own_lines(job)).exception
 
 
 def _own_lines(job: Mapping[str, Any]) -> list[str]:
@@ -202,22 +186,47 @@ def summarize_error(error: BaseException, kind: FailureKind) -> str:
     return coded(error.code, line) if isinstance(error, RayAgentError) else line
 
 
-def _kind_of_last_lines(lines: list[str]) -> FailureKind | None:
-    """Return why a program with an unhandled exception failed; ``None`` if an exception of Ray does not tell it."""
+class _Ending(NamedTuple):
+    """What a program was ended by.
+
+    :param exception: see :func:`exception_of_ray`.
+    :param kind: what it tells about the cause; ``None``: nothing.
+    """
+
+    exception: str | None
+    kind: FailureKind | None
+
+
+_BY_PROGRAM = _Ending(None, FailureKind.PROGRAM)
+_UNKNOWN = _Ending("", None)
+
+
+def _ending(lines: list[str]) -> _Ending:
+    """Return what ended a program with an unhandled exception.
+
+    :param lines: its last ones.
+    """
     index = _last_exception(lines)
     if index is None:
         # Other text of Ray can have more lines than are available: that about its killer, or the log of a dead raylet.
         if lines and lines[-1].startswith(_END_OF_KILLERS_TEXT):
-            return FailureKind.OUT_OF_MEMORY
-        return None if any(_RAYLETS_LINE in line for line in lines) else FailureKind.PROGRAM
+            return _Ending("", FailureKind.OUT_OF_MEMORY)
+        if any(_RAYLETS_LINE in line for line in lines):
+            return _UNKNOWN
+        # Lines of workers may have displaced all of the program's.
+        return _BY_PROGRAM if any(lines) else _Ending("", FailureKind.PROGRAM)
     if not is_exception_of_ray(lines[index]):
-        return FailureKind.PROGRAM
+        return _BY_PROGRAM
     kind = kind_of_exception("\n".join(lines[index:]))
-    if _WRAPPER.match(lines[index]):
+    name = _EXCEPTION_OF_RAY.match(lines[index])
+    if name is None:
         above = _lines_of_cause(lines[:index])
-        return kind or (_kind_of_last_lines(above) if above else None)
+        cause = _ending(above) if above else _UNKNOWN
+        return _Ending(cause.exception or "", kind or cause.kind)
     # A program that goes on has handled the exception, and fails for another reason.
-    return kind if kind is FailureKind.PROGRAM or all(map(_RAYS_TEXT.match, lines[index + 1 :])) else None
+    if not all(map(_RAYS_TEXT.match, lines[index + 1 :])):
+        return _Ending(None, kind if kind is FailureKind.PROGRAM else None)
+    return _Ending(name[1], kind)
 
 
 def _lines_of_cause(lines: list[str]) -> list[str]:

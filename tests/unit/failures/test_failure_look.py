@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentError
-from airflow_provider_rayagent.failures.causes import MAX_GROUPS, MAX_LAST_LINE
+from airflow_provider_rayagent.failures.causes import MAX_GROUPS, MAX_LAST_LINE, MAX_LAST_LINES
 from airflow_provider_rayagent.failures.explanation import Explanation, explain
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.failures.failure_look import LAST_LINES, MAX_REQUESTS, MAX_ROWS, FailureLook
@@ -124,6 +124,13 @@ def test_most_requests_are_few_whatever_there_is() -> None:
     assert len(records.requests) <= MAX_REQUESTS
     assert text.count(" failed: ") == MAX_GROUPS
     assert f"and {MAX_ROWS - MAX_GROUPS} more kinds of failures" in text
+
+
+def test_the_lines_of_many_processes_have_one_limit() -> None:
+    rows = [{**row, "func_or_class_name": f"f{number}"} for number, row in enumerate(tasks(MAX_GROUPS))]
+    text = Records(tasks=rows, file=f"{'x' * MAX_LAST_LINE}\n" * LAST_LINES).explain().text
+    assert MAX_LAST_LINES - MAX_LAST_LINE < text.count("x" * MAX_LAST_LINE) * MAX_LAST_LINE <= MAX_LAST_LINES
+    assert text.count(" failed: ") == MAX_GROUPS
 
 
 def test_if_nothing_is_recorded_ray_is_asked_again_after_a_pause() -> None:
