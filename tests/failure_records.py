@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import Service
 
 FOLDER = Path(__file__).parent / "unit" / "failures" / "records"
+_ATTEMPTS = "api/v0/tasks task_id="
 _BOUNDS = ("limit", "timeout", "detail", "lines")
 
 
@@ -68,7 +69,12 @@ def look_with(job: Mapping[str, Any], answers: Mapping[str, Any], service: Servi
     async def do(step: Call | Pause) -> Any:
         if not isinstance(step, Call):
             return 0.0
-        answer = answers[key_of(step)]
+        key = key_of(step)
+        if key.startswith(_ATTEMPTS) and key not in answers:
+            # All attempts of this task are among the failed ones.
+            failed = next(rows for each, rows in answers.items() if each.endswith("state=FAILED"))
+            return [row for row in failed if row["task_id"] == key.removeprefix(_ATTEMPTS)]
+        answer = answers[key]
         if isinstance(answer, dict) and answer.keys() == {"status", "detail"}:
             raise for_status(answer["status"], answer["detail"])
         return answer

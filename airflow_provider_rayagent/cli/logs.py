@@ -139,6 +139,6 @@ def _outcome_of_job(job: Mapping[str, Any], follower: Follower, hook: RayAgentHo
 
 def report_failure(hook: RayAgentHook, job: Mapping[str, Any], job_id: str, redact: Redactor) -> None:
     """Write to stderr why a job did not succeed."""
-    look = look_at_failure(hook.get_conn(), job)
+    look = look_at_failure(hook.config, job)
     explanation = explain(job, job_id, look, log_is_shown=True, redact=redact)
     report(coded(explanation.code, explanation.text))

@@ -1,17 +1,17 @@
-"""The failed parts of a job in groups: as text for the task log, and as plain records for callbacks. Pure."""
+"""The failed parts of a job in groups: as plain records for callbacks, and as text for the task log. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider_rayagent.failures.ray_records import Failure
 
@@ -19,27 +19,30 @@ MAX_GROUPS = 10
 MAX_NAME = 100
 """Characters of the name of a function or a class."""
 MAX_REASON = 300
+LAST_LINES = 20
+"""Lines of a process's standard error."""
 MAX_LAST_LINE = 300
-"""Characters of one line of a process's standard error."""
 MAX_LAST_LINES = 8_000
-"""Characters of all lines of standard error in one text: Airflow and OpenLineage repeat the text of an exception."""
+"""Characters of all lines of standard error together: Airflow and OpenLineage repeat the text of an exception."""
 _PLURALS = {"task": "tasks", "actor": "actors", "node": "nodes"}
 
 
 class Cause(TypedDict):
     """A group of equal failures, as ``error.causes`` has it: JSON, without secrets.
 
-    ``part`` is ``task``, ``actor`` or ``node``; ``kind`` one of the kinds of :class:`.RayAgentRetryPolicy` or ``None``.
-    ``first_at`` is in ISO 8601, in UTC. ``node_id``, ``pid`` and ``last_lines`` are those of the first one.
+    ``sentence`` is what the task log says. ``part`` is ``task``, ``actor`` or ``node``; ``kind`` one of the kinds of
+    :class:`.RayAgentRetryPolicy` or ``None``. ``reason`` and what follows it are those of the first one; ``first_at``
+    is in ISO 8601, in UTC.
     """
 
+    sentence: str
     part: str
     name: str
     count: int
     is_at_least: bool
     kind: str | None
-    reason: str
     follows: bool
+    reason: str
     first_at: str | None
     node_id: str | None
     node_ip: str | None
@@ -49,16 +52,16 @@ class Cause(TypedDict):
 
 @dataclass(frozen=True)
 class Group:
-    """Equal failures.
+    """Failures of the same function or class, for the same kind of reason.
 
     :param failures: in the order of time, at least one.
     :param is_at_least: whether Ray has more than it has listed.
-    :param last_lines: the end of the standard error of the first one's process.
+    :param stderr: the end of the standard error of the first one's process.
     """
 
     failures: tuple[Failure, ...]
     is_at_least: bool = False
-    last_lines: tuple[str, ...] = ()
+    stderr: str = ""
 
     @property
     def first(self) -> Failure:
@@ -70,118 +73,126 @@ class Group:
         """Number of failures."""
         return len(self.failures)
 
-    def with_first(self, **changes: Any) -> Group:
-        """Return the group with other fields of the first failure."""
-        return replace(self, failures=(replace(self.first, **changes), *self.failures[1:]))
+    def with_first(self, first: Failure) -> Group:
+        """Return the group with another first failure."""
+        return replace(self, failures=(first, *self.failures[1:]))
 
 
-def grouped(failures: Sequence[Failure], *, is_at_least: bool = False) -> list[Group]:
-    """Return failures in groups of the same function and reason, with the first cause first.
+def grouped(failures: Iterable[Failure], *, incomplete: Sequence[str] = ()) -> list[Group]:
+    """Return failures in groups, with the first cause first.
 
-    :param failures: in the order of time.
-    :param is_at_least: whether Ray has more failed tasks than are listed.
+    :param incomplete: the parts of which Ray has more than it has listed.
     """
     found: dict[tuple[str, str, str], list[Failure]] = {}
-    for failure in failures:
+    for failure in sorted(failures, key=_time_of):
         found.setdefault((failure.part, failure.name, failure.group_by), []).append(failure)
-    groups = [Group(tuple(each), is_at_least=is_at_least and each[0].part == "task") for each in found.values()]
-    # Stable: what follows from another failure stands after what does not.
-    return sorted(groups, key=lambda group: group.first.follows)
+    return in_order(Group(tuple(each), is_at_least=each[0].part in incomplete) for each in found.values())
 
 
-def describe_causes(groups: Sequence[Group], addresses: Mapping[str, str], redact: Callable[[str], str]) -> list[str]:
-    """Return the lines of the task log about groups.
+def in_order(groups: Iterable[Group]) -> list[Group]:
+    """Return groups by time; what follows from another failure stands after what does not."""
+    return sorted(groups, key=lambda group: (group.first.follows, _time_of(group.first)))
+
+
+def _time_of(failure: Failure) -> tuple[bool, float, bool]:
+    # A node before what failed with it at the same time.
+    return failure.at is None, failure.at or 0.0, failure.part != "node"
+
+
+def causes_of(groups: Sequence[Group], addresses: Mapping[str, str], redact: Callable[[str], str]) -> list[Cause]:
+    """Return groups as plain records.
 
     :param addresses: IP addresses of nodes by their ids.
     :param redact: redacts secrets.
     """
-    lines = []
-    left = MAX_LAST_LINES
+    causes, left = [], MAX_LAST_LINES
     for group in groups[:MAX_GROUPS]:
-        lines.append(f"  {_sentence(group, addresses, redact)}")
-        shown = _last_lines(group, left, redact)
-        left -= sum(map(len, shown))
-        if shown:
-            whose = "its" if group.count == 1 else "the first one's"
-            lines.append(f"    {whose} last lines of standard error:")
-            lines += [f"      {line}" for line in shown]
-    if len(groups) > MAX_GROUPS:
-        lines.append(f"  and {len(groups) - MAX_GROUPS} more kinds of failures")
+        cause = _cause(group, addresses, redact)
+        cause["last_lines"] = _last_lines(group.stderr, left, redact)
+        left -= sum(map(len, cause["last_lines"]))
+        causes.append(storable(cause))
+    return causes
+
+
+def describe_causes(causes: Iterable[Cause]) -> list[str]:
+    """Return the lines of the task log about causes."""
+    lines = []
+    for cause in causes:
+        lines.append(f"  {cause['sentence']}")
+        if cause["last_lines"]:
+            which = "its process" if cause["count"] == 1 else "the first one's process"
+            lines.append(f"    the last lines of {which}:")
+            lines += [f"      {line}" for line in cause["last_lines"]]
     return lines
-
-
-def _last_lines(group: Group, characters: int, redact: Callable[[str], str]) -> list[str]:
-    """Return the last lines of a group's first process, with so many characters at most."""
-    shown: list[str] = []
-    for line in reversed(group.last_lines):
-        text = sanitize(line, redact, length=MAX_LAST_LINE)
-        characters -= len(text)
-        if characters < 0:
-            break
-        shown.insert(0, text)
-    return shown
-
-
-def causes_of(groups: Sequence[Group], addresses: Mapping[str, str], redact: Callable[[str], str]) -> list[Cause]:
-    """Return groups as plain records."""
-    return [storable(_cause(group, addresses, redact)) for group in groups[:MAX_GROUPS]]
 
 
 def _cause(group: Group, addresses: Mapping[str, str], redact: Callable[[str], str]) -> Cause:
     first = group.first
-    return {
+
+    def shown(text: str, length: int = MAX_NAME) -> str:
+        return sanitize(text, redact, length=length)
+
+    address = shown(addresses.get(first.node_id, ""))
+    is_shared = sum(each == addresses.get(first.node_id) for each in addresses.values()) > 1
+    # The nodes of one machine have the same address.
+    node_id = shown(first.node_id)
+    node = f"{address} [{node_id[:8]}]" if address and is_shared else address or node_id[:8]
+    cause: Cause = {
+        "sentence": "",
         "part": first.part,
-        "name": sanitize(first.name or addresses.get(first.node_id, ""), redact, length=MAX_NAME),
+        "name": shown(first.name) or address,
         "count": group.count,
         "is_at_least": group.is_at_least,
         "kind": first.kind.value if first.kind else None,
-        "reason": sanitize(first.reason, redact, length=MAX_REASON),
         "follows": first.follows,
+        "reason": shown(first.reason, MAX_REASON),
         "first_at": None if first.at is None else _time(first.at).isoformat(timespec="milliseconds"),
-        "node_id": sanitize(first.node_id, redact, length=MAX_NAME) or None,
-        "node_ip": sanitize(addresses.get(first.node_id, ""), redact, length=MAX_NAME) or None,
+        "node_id": node_id or None,
+        "node_ip": address or None,
         "pid": first.pid,
-        "last_lines": _last_lines(group, MAX_LAST_LINES, redact),
+        "last_lines": [],
     }
+    cause["sentence"] = _sentence(group, cause, node)
+    return cause
 
 
-def _sentence(group: Group, addresses: Mapping[str, str], redact: Callable[[str], str]) -> str:
+def _sentence(group: Group, cause: Cause, node: str) -> str:
     first, many = group.first, group.count > 1
-    count = f"at least {group.count}" if group.is_at_least else str(group.count)
-    name = sanitize(first.name, redact, length=MAX_NAME)
-    reason = sanitize(first.reason, redact, length=MAX_REASON)
     noun = _PLURALS[first.part] if many else first.part
+    text = f"{'at least ' if group.is_at_least else ''}{group.count} {noun}"
+    at = "" if first.at is None else f"{_time(first.at):%H:%M:%S} UTC"
     if first.part == "node":
-        verb = "were preempted" if many else "was preempted"
-        if first.kind is not FailureKind.PREEMPTED:
-            verb = "were lost" if many else "was lost"
-        at = f" at {_time(first.at):%H:%M:%S} UTC" if first.at is not None else ""
-        where = f"{'first ' if many else ''}{_node(first.node_id, addresses)}{at}"
-        return f"{count} {noun} {verb}: {where}" + (f" ({reason})" if reason else "")
-    text = f"{count} {noun} {name} {'failed' if first.part == 'task' else 'died'}: {reason}"
-    calls = sum(each.calls for each in group.failures)
+        happened = "preempted" if first.kind is FailureKind.PREEMPTED else "lost"
+        text += f" {'were' if many else 'was'} {happened}: {'first ' if many else ''}{node}{f' at {at}' if at else ''}"
+        return f"{text} ({cause['reason']})" if cause["reason"] else text
+    is_silent = first.error_type == "ACTOR_UNAVAILABLE"
+    text += f" {cause['name']} {'failed' if first.part == 'task' else 'did not answer' if is_silent else 'died'}"
+    if cause["reason"]:
+        # Of the others, the processes were not asked, and an exception has another message.
+        text += f"{', the first one' if many else ''}: {cause['reason']}"
+    calls = len(frozenset[str]().union(*(each.calls for each in group.failures)))
     if calls:
         text += f"; {calls} of {'their' if many else 'its'} calls failed"
     if first.follows:
-        text += "; this follows from another failure"
-    facts = []
-    if first.at is not None:
-        facts.append(f"{'first ' if many else ''}{_time(first.at):%H:%M:%S} UTC")
-    if first.node_id:
-        facts.append(f"node {_node(first.node_id, addresses)}")
-    if first.pid is not None:
-        facts.append(f"pid {first.pid}")
-    return f"{text} ({', '.join(facts)})" if facts else text
+        text = f"{text.rstrip('.')}; this follows from another failure"
+    facts = [at, f"node {node}" if node else "", "" if first.pid is None else f"pid {first.pid}"]
+    shown = ", ".join(filter(None, facts))
+    return f"{text} ({shown})" if shown else text
 
 
-def _node(node_id: str, addresses: Mapping[str, str]) -> str:
-    """Return the address of a node, with its id if others have the same address, as those of one machine do."""
-    short, address = sanitize(node_id, length=MAX_NAME)[:8], addresses.get(node_id)
-    if not address:
-        return short
-    is_unique = sum(each == address for each in addresses.values()) == 1
-    shown = sanitize(address, length=MAX_NAME)
-    return shown if is_unique else f"{shown} [{short}]"
+def _last_lines(text: str, characters: int, redact: Callable[[str], str]) -> list[str]:
+    """Return the last lines of a text, with so many characters at most.
+
+    :param redact: redacts secrets, which can have several lines.
+    """
+    lines: list[str] = []
+    for line in reversed(redact(text).split("\n") if text else ()):
+        shown = sanitize(line, length=MAX_LAST_LINE)
+        characters -= len(shown)
+        if characters < 0 or len(lines) == LAST_LINES:
+            break
+        lines.insert(0, shown)
+    return lines
 
 
 def _time(milliseconds: float) -> datetime:

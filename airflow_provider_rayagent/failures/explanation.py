@@ -67,6 +67,7 @@ _CODES = {
     FailureKind.PREEMPTED: Code.PROCESS_LOST,
     FailureKind.STORAGE_FULL: Code.OUT_OF_MEMORY,
 }
+_UNKNOWN = "Check the job's last lines."
 _PROGRAM_FAILED = "Check the job's last lines: the program itself failed."
 
 
@@ -120,57 +121,75 @@ def explain(
     if log_is_shown:
         message = message.partition(LOG_EXCERPT)[0]
     if message:
-        lines.append(f"Ray's message: {sanitize(message, redact, length=MAX_TEXT, lines=True)}")
-    if look and groups:
-        lines += ["What Ray recorded:", *describe_causes(groups, look.addresses, redact)]
+        # Indented, so that no line of it looks like one of ours.
+        shown = sanitize(message, redact, length=MAX_TEXT, lines=True).replace("\n", "\n  ")
+        lines.append(f"Ray's message: {shown}")
+    causes = causes_of(groups, look.addresses, redact) if look else []
+    if causes:
+        lines += ["What Ray recorded:", *describe_causes(causes)]
     if look and look.note:
         lines.append(sanitize(look.note, redact, length=MAX_NOTICE))
     lines.append(_next_step(job, kind, groups))
     if link:
         lines.append(f"Job page: {link}")
-    causes = causes_of(groups, look.addresses, redact) if look else ()
     return Explanation(kind, _code_of(job, kind), "\n".join(lines), causes)
 
 
 def _kind_of(job: Mapping[str, Any], groups: Sequence[Group]) -> FailureKind | None:
     """Return why a job FAILED: by Ray's records where they tell it, and else by Ray's message."""
     by_message = kind_of_job(job)
-    if known_status(job) is not JobStatus.FAILED:
-        return None
+    if known_status(job) is not JobStatus.FAILED or not groups:
+        return by_message
     lost = {each.node_id: each.kind for group in groups for each in group.failures if each.part == "node"}
     if by_message in (FailureKind.NODE_DIED, FailureKind.WORKER_LOST) and job.get("error_type") in _HINTS:
         # The process that ran the entrypoint died. Ray may not have known yet that its node did.
         return lost.get(str(job.get("driver_node_id")), by_message)
     ended_by = exception_of_ray(job)
     if ended_by is None:
-        return _kind_of_same_error(job, groups) or by_message
-    part = _PARTS.get(ended_by)
-    told = [group.first for group in groups if group.first.kind is not None and group.first.part == part]
-    told = told or [group.first for group in groups if group.first.kind is not None]
-    # What follows from another failure is the last choice: its cause is among the others.
-    told.sort(key=lambda failure: failure.follows)
-    return told[0].kind if told else by_message
+        return _kind_of_environment(job, groups) or by_message
+    told = [group.first for group in groups if group.first.kind is not None]
+    if not ended_by:
+        # The lines that would tell it are not available.
+        kinds = {failure.kind for failure in told}
+        return kinds.pop() if len(kinds) == 1 else by_message
+    matching = [failure for failure in told if failure.error_type in _ERROR_TYPES.get(ended_by, ())]
+    # Ray names the actor in the text of its exception.
+    message = str(job.get("message"))
+    matching = [failure for failure in matching if failure.part != "actor" or failure.key in message] or matching
+    if not matching:
+        return by_message
+    causes = [failure for failure in told if not failure.follows] if matching[0].follows else matching
+    return (causes or matching)[0].kind
 
 
-def _kind_of_same_error(job: Mapping[str, Any], groups: Sequence[Group]) -> FailureKind | None:
-    """Return the kind of the failure whose text ends the program's log: Ray quotes an error that was not the program's.
+def _kind_of_environment(job: Mapping[str, Any], groups: Sequence[Group]) -> FailureKind | None:
+    """Return ``RUNTIME_ENV`` if the program was ended by the error of a runtime environment.
 
-    Of a runtime environment that could not be set up, Ray's exception quotes a whole traceback.
+    Ray's exception quotes the traceback of that error, and does not tell that it is not the program's.
     """
     end = str(job.get("message") or "").rstrip().rpartition("\n")[2].strip()
-    return next((group.first.kind for group in groups if end and group.first.reason.endswith(end)), None)
+    is_quoted = any(
+        group.first.kind is FailureKind.RUNTIME_ENV and len(end) >= _MIN_ERROR and group.first.reason.endswith(end)
+        for group in groups
+    )
+    return FailureKind.RUNTIME_ENV if is_quoted else None
 
 
-_PARTS = {
-    "RayTaskError": "task",
-    "WorkerCrashedError": "task",
-    "OutOfMemoryError": "task",
-    "NodeDiedError": "task",
-    "TaskCancelledError": "task",
-    "ActorDiedError": "actor",
-    "ActorUnavailableError": "actor",
+_MIN_ERROR = 10
+"""Characters of the shortest error that is recognized."""
+_ACTOR = ("ACTOR_DIED", "ACTOR_UNAVAILABLE")
+_ERROR_TYPES = {
+    "RayTaskError": ("TASK_EXECUTION_EXCEPTION",),
+    "WorkerCrashedError": ("WORKER_DIED",),
+    "OutOfMemoryError": ("OUT_OF_MEMORY",),
+    "NodeDiedError": ("NODE_DIED",),
+    "LocalRayletDiedError": ("LOCAL_RAYLET_DIED",),
+    "TaskCancelledError": ("TASK_CANCELLED",),
+    "RuntimeEnvSetupError": ("RUNTIME_ENV_SETUP_FAILED",),
+    "ActorDiedError": _ACTOR,
+    "ActorUnavailableError": _ACTOR,
 }
-"""What failed, by the exception of Ray that tells the program so."""
+"""Ray's types of the failures that a program is told of by an exception."""
 
 
 def _code_of(job: Mapping[str, Any], kind: FailureKind | None) -> Code:
@@ -195,4 +214,4 @@ def _next_step(job: Mapping[str, Any], kind: FailureKind | None, groups: Sequenc
     # The hint for Ray's own type of error is more specific; but that for a dead actor only guesses at memory.
     if kind in _HINTS_BY_KIND and (error_type not in _HINTS or kind is FailureKind.OUT_OF_MEMORY):
         return _HINTS_BY_KIND[kind]
-    return _HINTS.get(error_type, _PROGRAM_FAILED)
+    return _HINTS.get(error_type, _PROGRAM_FAILED if kind is FailureKind.PROGRAM else _UNKNOWN)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LOG_EXCERPT = ", last available logs"
 """Text in Ray's message before the last lines of the log."""
+_MAX_EXCERPT = 20_000
 UNHANDLED_EXCEPTION = 1
 """Python's exit code after one."""
 
@@ -85,16 +86,25 @@ _KINDS_BY_EXCEPTION = {
     "ActorUnschedulableError": FailureKind.RESOURCES,
     "ObjectStoreFullError": FailureKind.STORAGE_FULL,
     "OutOfDiskError": FailureKind.STORAGE_FULL,
+    # What a function that Ray Data calls has raised (``data/_internal/planner``).
+    "UserCodeException": FailureKind.PROGRAM,
     # The exception of a task.
     "RayTaskError": FailureKind.PROGRAM,
 }
 """Other exceptions of Ray do not tell who caused them, such as that of an object that was lost."""
+_OF_ANOTHER_FAILURE = re.compile(
+    r"ray\.exceptions\.(?:RayTaskError|RayActorError|ActorDiedError|ActorUnavailableError|WorkerCrashedError|"
+    r"NodeDiedError|LocalRayletDiedError|OutOfMemoryError|Object\w*Lost\w*|ObjectReconstruction\w*|OwnerDiedError|"
+    r"TaskCancelledError|TaskUnschedulableError|ActorUnschedulableError|RuntimeEnvSetupError)\b"
+)
+"""An exception that a task gets since another task, an actor or a node has failed."""
 _KINDS_BY_WORDS = {
     "due to the node running low on memory": FailureKind.OUT_OF_MEMORY,
     "its node has died": FailureKind.NODE_DIED,
     # A process that ended by itself: sys.exit in an actor.
     "exits with an exit code": FailureKind.PROGRAM,
     "INTENDED_USER_EXIT": FailureKind.PROGRAM,
+    "placement group was removed": FailureKind.PROGRAM,
     "its worker process has died": FailureKind.WORKER_LOST,
     "killed by `ray.kill`": FailureKind.PROGRAM,
     "references to the actor were removed": FailureKind.PROGRAM,
@@ -119,6 +129,8 @@ _RAYS_TEXT = re.compile(
 )
 """A line that can follow the first one of an exception of Ray: its own text, or the log of Ray's core."""
 _EXCEPTION_LINE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout)\b")
+_FRAME_HEAD = re.compile(r"\s+File \".*\", line \d+")
+_USER_CODE = "ray.exceptions.UserCodeException"
 _FRAME = re.compile(r"  +(?!\[\d{4}-)\S")
 """A line of a traceback, but not of a raylet's log, which Ray appends to that of the program when the raylet dies."""
 _FROM_ELSEWHERE = re.compile(r"(?:\x1b\[[\d;]*m)*\(")
@@ -147,15 +159,19 @@ def exception_of_ray(job: Mapping[str, Any]) -> str | None:
     """
     if job.get("error_type") != _COMMAND_FAILED or job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
         return None
-    return _ending(_own_lines(job)).exception
+    lines = _own_lines(job)
+    if not lines and LOG_EXCERPT in str(job.get("message")):
+        # Lines of workers have displaced all of the program's.
+        return ""
+    return _ending(lines).exception
 
 
 def _own_lines(job: Mapping[str, Any]) -> list[str]:
     """Return the last lines of the program itself in Ray's message about a job."""
     # The rest of that line is ` (truncated to 20,000 chars):` (`job_supervisor.py`).
-    text = str(job.get("message") or "").partition(LOG_EXCERPT)[2].partition("\n")[2]
+    text = str(job.get("message") or "").partition(LOG_EXCERPT)[2].partition("\n")[2][-_MAX_EXCERPT:]
     # Workers and Ray write into the same log meanwhile, also in the middle of a traceback.
-    return [line for line in text.rstrip().split("\n") if not _FROM_ELSEWHERE.match(line)]
+    return [line for line in text.rstrip().split("\n") if line and not _FROM_ELSEWHERE.match(line)]
 
 
 def kind_of_error(error: BaseException) -> FailureKind | None:
@@ -174,7 +190,8 @@ def headline(kind: FailureKind, exit_code: object = None) -> str:
     """Return a sentence about what caused a failure."""
     if kind is not FailureKind.PROGRAM:
         return f"Platform failure: {_CAUSES[kind]}."
-    return f"The program failed: exit code {exit_code}." if isinstance(exit_code, int) else "The program failed."
+    is_code = isinstance(exit_code, int) and not isinstance(exit_code, bool)
+    return f"The program failed: exit code {exit_code}." if is_code else "The program failed."
 
 
 def summarize_error(error: BaseException, kind: FailureKind) -> str:
@@ -213,8 +230,7 @@ def _ending(lines: list[str]) -> _Ending:
             return _Ending("", FailureKind.OUT_OF_MEMORY)
         if any(_RAYLETS_LINE in line for line in lines):
             return _UNKNOWN
-        # Lines of workers may have displaced all of the program's.
-        return _BY_PROGRAM if any(lines) else _Ending("", FailureKind.PROGRAM)
+        return _BY_PROGRAM
     if not is_exception_of_ray(lines[index]):
         return _BY_PROGRAM
     kind = kind_of_exception("\n".join(lines[index:]))
@@ -258,17 +274,27 @@ def last_exception(text: str) -> str | None:
     :param text: a traceback, or its end: Ray keeps the last 500 characters.
     """
     lines = text.rstrip().split("\n")
-    index = _last_exception(lines)
-    if index is None:
-        # Ray's prefix of a worker's traceback can be all that is left of the frames.
-        found = [line for line in lines if _EXCEPTION_LINE.match(line)]
-        return found[-1].strip() if found else None
-    return lines[index].strip()
+    frames = [index for index, line in enumerate(lines) if _FRAME_HEAD.match(line)]
+    if frames:
+        # The source code of the frame, and the markers below it, are indented. A message may have further lines.
+        found = next((line for line in lines[frames[-1] + 1 :] if line.strip() and line[0] not in " \t"), None)
+    else:
+        index = _last_exception(lines)
+        # Of the frames, nothing may be left.
+        found = lines[index] if index is not None else next(filter(_EXCEPTION_LINE.match, reversed(lines)), None)
+    if found is not None and found.startswith(_USER_CODE) and _RAISED_FROM in lines:
+        return last_exception("\n".join(_lines_of_cause(lines))) or found.strip()
+    return found.strip() if found is not None else None
 
 
 def is_exception_of_ray(line: str) -> bool:
     """Return whether a line is the first one of an exception of Ray, which does not tell of an error in the program."""
     return (_EXCEPTION_OF_RAY.match(line) or _WRAPPER.match(line)) is not None
+
+
+def follows_from_another(line: str) -> bool:
+    """Return whether an exception tells that something else has failed, of which Ray has a record of its own."""
+    return _OF_ANOTHER_FAILURE.match(line) is not None
 
 
 def kind_of_exception(text: str) -> FailureKind | None:

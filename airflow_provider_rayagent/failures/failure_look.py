@@ -11,11 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.failures.causes import MAX_GROUPS, Group, grouped
+from airflow_provider_rayagent.failures.causes import MAX_GROUPS, Group, grouped, in_order
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
-from airflow_provider_rayagent.failures.ray_records import Failure, crash_of, end_of_worker, failures_of
+from airflow_provider_rayagent.failures.ray_records import (
+    Failure,
+    failures_of,
+    lost_nodes,
+    succeeded_later,
+    with_end_of_worker,
+    with_kind_of_node,
+)
 from airflow_provider_rayagent.services.call import Call, Pause
-from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.jobs import ended_at, milliseconds
 
 if TYPE_CHECKING:
@@ -29,24 +35,45 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 5.0
 """How long a look may take; what it has found until then counts."""
 MAX_REQUESTS = 30
-MAX_ROWS = 1_000
+MAX_FAILURES = 1_000
 """Failed tasks, and dead actors, that are read."""
 AGAIN_SECONDS = 2.0
 """Pause before a second look, if the first one finds no cause: the records may still be on their way."""
 RECENT_SECONDS = 60.0
 """How long after a job's end its records may still be on their way, by a clock that may differ."""
-MAX_SAMPLES = 3
-"""Tasks of a group that are asked whether a later attempt of them succeeded."""
-LAST_LINES = 20
-"""Lines of standard error that are shown."""
+MAX_CHECKS = 12
+"""Failures that are asked whether a later attempt of them succeeded."""
+MAX_CHECKS_OF_GROUP = 3
 READ_LINES = 200
 """Lines of standard error that are read: the report of a crash follows the lines before it."""
+MAX_CRASH_REPORT = 100
+"""Lines of the report of a crash; what is further from the end was survived."""
+MAX_LINE = 4_000
+"""Characters of a line that are kept."""
+KEPT_LINES = 100
+"""More than are shown: a secret of several lines is recognized as a whole only."""
+KEPT_CHARACTERS = 65_536
 
 _DRIVER_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
-_NODE_IS_GONE = re.compile(r"Agent for node id: \w+ doesn't exist|Failed to query the data source")
-"""Ray's answers for a log file of a node that is lost (``util/state/state_manager.py``)."""
+_NODE_IS_SILENT = re.compile(r"Agent for node id: \w+ doesn't exist|Failed to query the data source")
+"""Ray's answers for a log file of a node that does not answer (``util/state/state_manager.py``)."""
 _MARKER = re.compile(r":(?:job_id|task_name|actor_name):")
 """What a line begins with that Ray's workers write for its log monitor (``_private/worker.py``)."""
+_FAULTS = {
+    "Segmentation fault": "SIGSEGV",
+    "Aborted": "SIGABRT",
+    "Bus error": "SIGBUS",
+    "Floating": "SIGFPE",
+    "Illegal instruction": "SIGILL",
+}
+_CRASH = re.compile(
+    # Written by Ray's handler of fatal signals (abseil's ``failure_signal_handler.cc``), and by faulthandler.
+    rf"\*\*\* (SIG(?:SEGV|ABRT|BUS|FPE|ILL|TRAP)) received at time|Fatal Python error: ({'|'.join(_FAULTS)})"
+)
+
+
+class _CanceledError(Exception):
+    """Nobody waits for the look any more."""
 
 
 class FailureLook:
@@ -64,54 +91,81 @@ class FailureLook:
         """IP addresses of nodes by their ids."""
         self.note = ""
         """Why there is no more, in one sentence; empty if nothing is missing."""
+        self.is_complete = False
+        """Whether another look would find the same."""
         self._job = job
         self._driver_id = str(job.get("job_id") or "")
+        self._has_driver = _DRIVER_ID.fullmatch(self._driver_id) is not None
         self._is_recent = now - (ended_at(job) or now) < RECENT_SECONDS
         self._records = service.failure_records
         self._label = service.label
         self._requests = 0
+        self._is_canceled = False
+
+    def cancel(self) -> None:
+        """Send no more requests."""
+        self._is_canceled = True
 
     def steps(self) -> Steps:
         """Return the operation, which raises no :class:`RayAgentError`."""
         try:
-            yield from self._list()
+            yield from self._look()
+        except _CanceledError:
+            return
         except RayAgentError as error:
             self.note = f"What Ray recorded about this job could not be read: {error.detail}"
-            return
-        yield from self._drop_retried()
+
+    def _look(self) -> Steps:
+        yield from self._list()
         for index in range(min(len(self.groups), MAX_GROUPS)):
-            yield from self._ask_process(index)
+            group = yield from self._ask_process(self.groups[index])
+            self.groups = [*self.groups[:index], group, *self.groups[index + 1 :]]
+        self.groups = in_order(self.groups)
         if not self.groups:
             self.note = self._nothing()
+        elif len(self.groups) > MAX_GROUPS:
+            self.note = f"Ray recorded {len(self.groups) - MAX_GROUPS} more kinds of failures."
+        self.is_complete = True
 
     def _list(self) -> Steps:
+        """List what failed, without what a retry has completed."""
         nodes = yield from self._send(self._records.nodes())
         self.addresses = {
             str(node["node_id"]): str(node["node_ip"]) for node in nodes if node.get("node_id") and node.get("node_ip")
         }
-        has_driver = _DRIVER_ID.fullmatch(self._driver_id)
-        for is_last in (not has_driver or not self._is_recent, True):
-            tasks: Sequence[Row] = ()
-            actors: Sequence[Row] | None = ()
-            if has_driver:
-                tasks = yield from self._send(self._records.failed_tasks(self._driver_id, MAX_ROWS))
-                actors = yield from self._send(self._records.dead_actors(self._driver_id, MAX_ROWS))
-            failures = failures_of(self._job, tasks, actors or (), nodes)
-            self.groups = grouped(failures, is_at_least=len(tasks) >= MAX_ROWS)
+        found: list[Failure] = []
+        incomplete: list[str] = []
+        for is_last in (not self._has_driver or not self._is_recent, True):
+            if self._has_driver:
+                tasks = yield from self._send(self._records.failed_tasks(self._driver_id, MAX_FAILURES))
+                actors = yield from self._send(self._records.dead_actors(self._driver_id, MAX_FAILURES))
+                found = failures_of(self._job, tasks, actors or ())
+                counts = {"task": len(tasks), "actor": len(actors or ())}
+                incomplete = [part for part, count in counts.items() if count >= MAX_FAILURES]
             # What another failure followed from is reported by another process.
-            if is_last or any(failure.part != "node" and not failure.follows for failure in failures):
-                return
+            if is_last or not all(failure.follows for failure in found):
+                break
             yield Pause(AGAIN_SECONDS)
+        groups = yield from self._without_retried(grouped(found, incomplete=incomplete))
+        lost = lost_nodes(self._job, nodes, (failure for group in groups for failure in group.failures))
+        of_nodes = {node.node_id: node for node in lost}
+        groups = [
+            replace(group, failures=tuple(with_kind_of_node(each, of_nodes) for each in group.failures))
+            for group in groups
+        ]
+        self.groups = in_order([*groups, *grouped(lost)])
 
     def _nothing(self) -> str:
-        if _DRIVER_ID.fullmatch(self._driver_id):
-            return "Ray recorded no failed task, dead actor or lost node of this job."
-        if "job_id" in self._job:
+        if self._has_driver:
+            return "Ray recorded no failed task, dead actor or lost node of this job's driver."
+        if "job_id" in self._job and not self._driver_id:
             return "Ray recorded no tasks or actors of this job: its program did not connect to Ray."
         return f"What Ray recorded about this job is not known: {self._label} does not name its driver."
 
     def _send(self, call: Call | None) -> Steps:
         """Return the result of a request; ``None`` if the service has none, or if there were too many."""
+        if self._is_canceled:
+            raise _CanceledError
         if call is None or self._requests >= MAX_REQUESTS:
             return None
         self._requests += 1
@@ -124,75 +178,65 @@ class FailureLook:
         except RayAgentError as error:
             return error
 
-    def _drop_retried(self) -> Steps:
-        """Drop the failed attempts of tasks of which a later attempt succeeded, or still ran at the end."""
-        kept = []
-        for number, group in enumerate(self.groups):
-            if group.first.part != "task" or number >= MAX_GROUPS:
-                kept.append(group)
-                continue
+    def _without_retried(self, groups: Sequence[Group]) -> Steps:
+        """Return groups without what a later attempt has completed, as far as that can be asked."""
+        kept: list[Group] = []
+        left = MAX_CHECKS
+        for group in groups:
             dropped = set()
             # The one with the most attempts has used up its retries, if any has.
-            for sample in sorted(group.failures, key=lambda each: -each.attempt)[:MAX_SAMPLES]:
-                rows = yield from self._try(self._records.attempts(sample.key))
-                if not isinstance(rows, list) or not _has_later_attempt(rows, sample):
+            samples = sorted(group.failures, key=lambda each: -each.attempt)[:MAX_CHECKS_OF_GROUP]
+            for sample in samples if len(kept) < MAX_GROUPS else ():
+                call = self._records.attempts(sample.task_id) if sample.task_id else None
+                if left == 0 or call is None:
                     break
-                dropped.add(sample.key)
-            else:
-                # All samples succeeded later, so this counts for the others too.
-                dropped = {each.key for each in group.failures}
-            left = tuple(each for each in group.failures if each.key not in dropped)
-            if left:
-                kept.append(replace(group, failures=left))
-        self.groups = kept
+                left -= 1
+                rows = yield from self._try(call)
+                if isinstance(rows, list) and succeeded_later(rows, sample):
+                    dropped.add(sample.key)
+            # What is true of all samples counts for the others too.
+            is_dropped = len(dropped) == len(samples)
+            failures = tuple(each for each in group.failures if not is_dropped and each.key not in dropped)
+            if failures:
+                kept.append(replace(group, failures=failures))
+        return kept
 
-    def _ask_process(self, index: int) -> Steps:
-        """Ask why the process of a group's first failure ended, and what it wrote last."""
-        group = self.groups[index]
+    def _ask_process(self, group: Group) -> Steps:
+        """Return a group with why the process of its first failure ended, and what that wrote last."""
         first = group.first
         if first.part == "node" or first.kind in (FailureKind.NODE_DIED, FailureKind.PREEMPTED):
-            return
-        if first.is_of_process or first.kind is FailureKind.OUT_OF_MEMORY or first.pid is None:
-            group = yield from self._with_end(group)
-        first = group.first
+            return group
+        if first.process_died or first.kind is FailureKind.OUT_OF_MEMORY or first.pid is None:
+            workers = yield from self._try(self._records.workers(first.node_id, first.pid, first.worker_id))
+            if isinstance(workers, list) and workers:
+                last = max(workers, key=lambda row: milliseconds(row.get("end_time_ms")) or 0.0)
+                first = with_end_of_worker(first, last)
         call = self._records.last_stderr_lines(first.node_id, file=first.stderr_file, pid=first.pid, lines=READ_LINES)
         found = yield from self._try(call)
-        if isinstance(found, RayAgentError) and _NODE_IS_GONE.search(found.detail) and first.is_of_process:
-            group = group.with_first(kind=FailureKind.NODE_DIED, reason="its node stopped answering")
-        elif isinstance(found, str):
-            group = _with_lines(group, found)
-        self.groups = [*self.groups[:index], group, *self.groups[index + 1 :]]
-
-    def _with_end(self, group: Group) -> Steps:
-        first = group.first
-        workers = yield from self._try(self._records.workers(first.node_id, first.pid, first.worker_id))
-        if not isinstance(workers, list) or not workers:
-            return group
-        worker = max(workers, key=lambda row: milliseconds(row.get("end_time_ms")) or 0.0)
-        pid, node_id = worker.get("pid"), worker.get("node_id")
-        changes: dict[str, Any] = {
-            "pid": first.pid or (pid if isinstance(pid, int) and pid > 0 else None),
-            "node_id": first.node_id or (node_id if isinstance(node_id, str) else ""),
-            "at": first.at or milliseconds(worker.get("end_time_ms")),
-        }
-        is_told_by_worker = first.is_of_process or first.kind is FailureKind.OUT_OF_MEMORY
-        if is_told_by_worker and (end := end_of_worker(worker)) is not None:
-            changes["kind"], changes["reason"] = end
-        return group.with_first(**changes)
+        if isinstance(found, str):
+            first, text = _read_stderr(first, found)
+            return replace(group.with_first(first), stderr=text)
+        if isinstance(found, RayAgentError) and _NODE_IS_SILENT.search(found.detail) and first.process_died:
+            first = replace(first, reason="; ".join(filter(None, (first.reason, "its node did not answer"))))
+        return group.with_first(first)
 
 
-def _has_later_attempt(rows: Sequence[Row], failure: Failure) -> bool:
-    return any(
-        row.get("state") != "FAILED" and (amount_of(row.get("attempt_number")) or 0.0) > failure.attempt for row in rows
-    )
-
-
-def _with_lines(group: Group, text: str) -> Group:
-    lines = [line for line in text.splitlines() if line.strip() and not _MARKER.match(line)]
-    crash = crash_of(lines)
-    if crash is not None and group.first.is_of_process:
-        name, index = crash
-        # Its stack in native code is long, and tells a user less than what the program wrote before.
-        lines = lines[: index + 1]
-        group = group.with_first(reason=f"its process crashed with {name}", crashed_with=name)
-    return replace(group, last_lines=tuple(lines[-LAST_LINES:]))
+def _read_stderr(failure: Failure, text: str) -> tuple[Failure, str]:
+    """Return a failure with the crash that its process's standard error reports, and the lines that are shown."""
+    lines = [line[:MAX_LINE] for line in text.split("\n") if line.strip() and not _MARKER.match(line)]
+    begin = max(len(lines) - MAX_CRASH_REPORT, 0)
+    for index, line in enumerate(lines[begin:], begin) if failure.process_died else ():
+        if found := _CRASH.search(line):
+            name = found[1] or _FAULTS[found[2]]
+            failure = replace(failure, reason=f"its process crashed with {name}", crashed_with=name)
+            # Its stack in native code is long, and tells a user less than what the program wrote before.
+            lines = lines[: index + 1]
+            break
+    kept: list[str] = []
+    size = 0
+    for line in reversed(lines[-KEPT_LINES:]):
+        size += len(line)
+        if size > KEPT_CHARACTERS:
+            break
+        kept.insert(0, line)
+    return failure, "\n".join(kept)

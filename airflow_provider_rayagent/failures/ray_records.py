@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_rayagent.failures.failure_kinds import (
     FailureKind,
+    follows_from_another,
     is_exception_of_ray,
     kind_by_words,
     kind_of_exception,
@@ -19,56 +20,61 @@ from airflow_provider_rayagent.failures.failure_kinds import (
 )
 from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.jobs import milliseconds
+from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     Row = Mapping[str, Any]
+    Told = tuple[FailureKind | None, str]
 
 Part = Literal["task", "actor", "node"]
 
+MAX_MESSAGE = 20_000
+"""Characters at the end of an error that are read. Those of runtime environments are long."""
 _DRIVERS_END = "as driver exits"
 """Words about a task that was open when the driver ended, which Ray lists as failed (GCS: ``gcs_task_manager.cc``)."""
-_DRIVERS_OR_OWNERS_END = re.compile(r"owner has died|because the owner|references to the actor|out of scope")
+_AS_IT_SHOULD = re.compile(r"owner has died|because the owner|references to the actor|out of scope")
 """Words about the death of an actor that ended as it should, at the end of the driver at the latest."""
 _INTENDED = re.compile(r"killed by `?ray\.kill|INTENDED_USER_EXIT|exit_actor")
 """Words about the death of an actor that the program itself may have wanted."""
 _DIED = "its process died, and Ray does not know why"
 _LOW_ON_MEMORY = "its node was low on memory, and Ray killed the process"
+_GROUP_REMOVED = "its placement group was removed"
 _MEMORY = re.compile(r"was ([\d.]+) ?GB(?: used)? / ([\d.]+) ?GB")
 """In ``Memory on the node (IP: …) was 30.20GB used / 32.00GB limit (0.94)``, without the words in 2.50."""
 _EXIT_CODE = re.compile(r"exits? with an exit code (-?\d+)")
-_PIP_ERROR = re.compile(r"^\s*(?:ERROR|error): .*", re.MULTILINE)
+_PIP_ERROR = re.compile(r"^[ \t]*(?:ERROR|error): .*", re.MULTILINE)
 _PREEMPTED = re.compile(r"preempt", re.IGNORECASE)
 _CLOCK_DIFFERENCE = 60_000.0
 """By how much the clocks of nodes may differ, in ms."""
 _NODE_BEFORE, _NODE_AFTER = 60_000.0, 30_000.0
 """How long before or after the end of a job, in ms, a node was lost that may be a reason. Ray notices the loss late."""
 
-_TASK_ERRORS: dict[str, tuple[FailureKind | None, str]] = {
+_EXCEPTION = "TASK_EXECUTION_EXCEPTION"
+_ERRORS: dict[str, Told] = {
     "WORKER_DIED": (FailureKind.WORKER_LOST, _DIED),
     "OUT_OF_MEMORY": (FailureKind.OUT_OF_MEMORY, _LOW_ON_MEMORY),
     "NODE_DIED": (FailureKind.NODE_DIED, "its node was lost"),
     "LOCAL_RAYLET_DIED": (FailureKind.NODE_DIED, "the Ray of its node died"),
     "RUNTIME_ENV_SETUP_FAILED": (FailureKind.RUNTIME_ENV, "its runtime environment could not be set up"),
     "TASK_CANCELLED": (FailureKind.PROGRAM, "it was canceled"),
-    "TASK_PLACEMENT_GROUP_REMOVED": (FailureKind.PROGRAM, "its placement group was removed"),
-    "ACTOR_PLACEMENT_GROUP_REMOVED": (FailureKind.PROGRAM, "its placement group was removed"),
+    "TASK_PLACEMENT_GROUP_REMOVED": (FailureKind.PROGRAM, _GROUP_REMOVED),
+    "ACTOR_PLACEMENT_GROUP_REMOVED": (FailureKind.PROGRAM, _GROUP_REMOVED),
     "TASK_UNSCHEDULABLE_ERROR": (FailureKind.RESOURCES, "no node could run it"),
     "ACTOR_UNSCHEDULABLE_ERROR": (FailureKind.RESOURCES, "no node could run it"),
     "OUT_OF_DISK_ERROR": (FailureKind.STORAGE_FULL, "the disk of its node was full"),
 }
 """By Ray's type of the error of a task (``ErrorType`` in ``common.proto``)."""
-_EXCEPTION = "TASK_EXECUTION_EXCEPTION"
-_OWN_ERRORS = (_EXCEPTION, "TASK_CANCELLED")
+_OF_CALLS = (_EXCEPTION, "TASK_CANCELLED", "DEPENDENCY_RESOLUTION_FAILED")
 """Types of the errors of a call of an actor of which the actor is not the cause."""
-_ACTOR_DEATHS: dict[str, tuple[FailureKind | None, str]] = {
-    "creation_task_failure_context": (FailureKind.PROGRAM, "its constructor failed"),
-    "runtime_env_failed_context": _TASK_ERRORS["RUNTIME_ENV_SETUP_FAILED"],
-    "actor_unschedulable_context": _TASK_ERRORS["ACTOR_UNSCHEDULABLE_ERROR"],
-    "oom_context": _TASK_ERRORS["OUT_OF_MEMORY"],
+_ERRORS_BY_DEATH = {
+    "runtime_env_failed_context": "RUNTIME_ENV_SETUP_FAILED",
+    "actor_unschedulable_context": "ACTOR_UNSCHEDULABLE_ERROR",
+    "oom_context": "OUT_OF_MEMORY",
 }
-"""By the field of a dead actor's ``death_cause`` (``ActorDeathCause`` in ``common.proto``)."""
+"""The type of the error by the field of a dead actor's ``death_cause`` (``ActorDeathCause`` in ``common.proto``)."""
+_CREATION, _DEATH = "creation_task_failure_context", "actor_died_error_context"
 _DEATHS_BY_KIND = {
     FailureKind.NODE_DIED: "its node was lost",
     FailureKind.OUT_OF_MEMORY: _LOW_ON_MEMORY,
@@ -79,15 +85,17 @@ _DEATHS_BY_KIND = {
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed, an actor that died, or a node that was lost.
+    """A task that failed, an actor that died or did not answer, or a node that was lost.
 
-    :param name: of the function or the class; empty for a node.
-    :param reason: what happened, as in ``its node was lost``; of an exception its type and message.
-    :param group_by: what failures with the same reason have in common, such as the type of the exception.
-    :param at: in ms since the epoch; ``None``: unknown.
     :param key: id of the task, the actor or the node.
+    :param name: of the function or the class; empty for a node.
+    :param error_type: Ray's type of the error of a task; ``ACTOR_DIED`` and ``ACTOR_UNAVAILABLE`` for an actor.
+    :param reason: what happened, as in ``its node was lost``; of an exception its type and message.
+    :param group_by: what failures with the same kind of reason have in common, such as the type of the exception.
+    :param at: in ms since the epoch; ``None``: unknown.
     :param attempt: number of the task's attempt, from 0.
-    :param calls: number of calls of the actor that failed with it.
+    :param task_id: the task of which a later attempt may have succeeded; empty if there can be none.
+    :param calls: ids of the actor's calls that failed with it.
     :param stderr_file: name of the file with the task's standard error, on its node; empty if it is unknown.
     :param follows: whether it follows from another failure.
     :param crashed_with: the signal of a crash in native code; empty if there is none.
@@ -97,6 +105,7 @@ class Failure:
     key: str
     name: str
     kind: FailureKind | None
+    error_type: str
     reason: str
     group_by: str
     at: float | None = None
@@ -104,192 +113,217 @@ class Failure:
     pid: int | None = None
     worker_id: str = ""
     attempt: int = 0
-    calls: int = 0
+    task_id: str = ""
+    calls: frozenset[str] = frozenset()
     stderr_file: str = ""
     follows: bool = False
     crashed_with: str = ""
 
     @property
-    def is_of_process(self) -> bool:
-        """Whether a process died."""
+    def process_died(self) -> bool:
+        """Whether its process died for a reason that Ray's records do not tell."""
         return self.part != "node" and self.kind is FailureKind.WORKER_LOST
 
 
-def failures_of(job: Row, tasks: Sequence[Row], actors: Sequence[Row], nodes: Sequence[Row]) -> list[Failure]:
-    """Return what failed while a job ran, in the order of time; what has no time comes last.
+def failures_of(job: Row, tasks: Iterable[Row], actors: Iterable[Row]) -> list[Failure]:
+    """Return what failed in a job, nodes aside.
 
     :param job: its details.
     :param tasks: the failed attempts of the job's tasks.
     :param actors: the dead actors of the job.
-    :param nodes: the nodes of the cluster.
     """
-    rows = [row for row in tasks if _counts(row, job)]
-    failures = [*_task_failures(rows), *_actor_failures(actors, rows)]
-    lost = _lost_nodes(nodes, failures, job)
-    failures = [_with_preemption(each, lost) for each in failures]
-    return sorted([*failures, *lost.values()], key=lambda each: (each.at is None, each.at or 0.0, each.part != "node"))
+    rows = [row for row in tasks if _is_failure_of(job, row)]
+    calls: dict[str, list[Row]] = {}
+    # The last attempt of each task.
+    failed: dict[str, Failure] = {}
+    for row in sorted(rows, key=_attempt):
+        if _is_of_actor(row):
+            calls.setdefault(_text(row, "actor_id"), []).append(row)
+        else:
+            failed[_text(row, "task_id") or str(id(row))] = _task_failure(row)
+    dead = [_actor_failure(actor, calls.pop(_text(actor, "actor_id"), [])) for actor in actors]
+    # Actors of an agent, which does not list them, and those that do not answer but are not known to be dead.
+    silent = [_failure_of_calls({"actor_id": actor_id}, each) for actor_id, each in calls.items()]
+    return [*failed.values(), *(each for each in dead if each is not None), *silent]
 
 
-def crash_of(lines: Sequence[str]) -> tuple[str, int] | None:
-    """Return the signal of the native crash that standard error reports, and the index of its line; ``None``: none."""
-    for index, line in enumerate(lines):
-        # Written by Ray's handler of fatal signals (abseil's ``failure_signal_handler.cc``), or by faulthandler.
-        if found := _CRASH.search(line):
-            return found[1] or _FAULTS[found[2]], index
-    return None
+def lost_nodes(job: Row, nodes: Iterable[Row], failures: Iterable[Failure]) -> list[Failure]:
+    """Return the nodes that failures tell to be lost, and those that died unexpectedly when the job failed."""
+    named: dict[str, float | None] = {}
+    for failure in failures:
+        if failure.kind is FailureKind.NODE_DIED and failure.node_id:
+            times = [at for at in (named.get(failure.node_id), failure.at) if at is not None]
+            named[failure.node_id] = min(times, default=None)
+    known = {_text(node, "node_id"): node for node in nodes}
+    lost = [_lost_node(node_id, known.get(node_id, {}), at) for node_id, at in named.items()]
+    others = (node_id for node_id, node in known.items() if node_id not in named and _is_loss(node, job))
+    return [*lost, *(_lost_node(node_id, known[node_id], None) for node_id in others)]
 
 
-_FAULTS = {
-    "Segmentation fault": "SIGSEGV",
-    "Aborted": "SIGABRT",
-    "Bus error": "SIGBUS",
-    "Floating point exception": "SIGFPE",
-    "Floating-point exception": "SIGFPE",
-    "Illegal instruction": "SIGILL",
-}
-_CRASH = re.compile(rf"\*\*\* (SIG[A-Z]+) received at time|Fatal Python error: ({'|'.join(_FAULTS)})")
+def with_kind_of_node(failure: Failure, nodes: Mapping[str, Failure]) -> Failure:
+    """Return a failure with the kind of the loss of its node, which may have been a preemption."""
+    node = nodes.get(failure.node_id)
+    return replace(failure, kind=node.kind) if node and failure.kind is FailureKind.NODE_DIED else failure
 
 
-def end_of_worker(worker: Row) -> tuple[FailureKind, str] | None:
-    """Return why a process died, as far as the record of its worker tells it; ``None``: it does not."""
-    kind, detail = str(worker.get("exit_type")), str(worker.get("exit_detail") or "")
-    if kind == "NODE_OUT_OF_MEMORY" or "running low on memory" in detail:
-        return FailureKind.OUT_OF_MEMORY, _with_memory(_LOW_ON_MEMORY, detail)
-    if code := _EXIT_CODE.search(detail):
-        # A program that ends its process by itself, as with os._exit.
-        return FailureKind.PROGRAM, f"its process ended with exit code {code[1]}"
-    return None
+def succeeded_later(rows: Iterable[Row], failure: Failure) -> bool:
+    """Return whether a later attempt succeeded, or still ran at the end of the driver.
+
+    :param rows: all attempts of the task.
+    """
+    return any(
+        _attempt(row) > failure.attempt and (row.get("state") != "FAILED" or _DRIVERS_END in _message(row))
+        for row in rows
+    )
 
 
-def _counts(row: Row, job: Row) -> bool:
+def with_end_of_worker(failure: Failure, worker: Row) -> Failure:
+    """Return a failure with what the record of its worker process tells."""
+    failure = replace(
+        failure,
+        pid=failure.pid or pid_of(worker),
+        node_id=failure.node_id or _text(worker, "node_id"),
+        at=failure.at or milliseconds(worker.get("end_time_ms")),
+    )
+    if not failure.process_died and failure.kind is not FailureKind.OUT_OF_MEMORY:
+        return failure
+    detail = _text(worker, "exit_detail")
+    if worker.get("exit_type") == "NODE_OUT_OF_MEMORY" or "running low on memory" in detail:
+        return replace(failure, kind=FailureKind.OUT_OF_MEMORY, reason=_with_memory(_LOW_ON_MEMORY, detail))
+    kind, reason = _ended(detail)
+    return replace(failure, kind=kind, reason=reason) if kind is FailureKind.PROGRAM else failure
+
+
+def pid_of(row: Row, column: str = "pid") -> int | None:
+    """Return the id of a process; ``None`` if it is unknown."""
+    value = row.get(column)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+
+
+def _is_failure_of(job: Row, row: Row) -> bool:
     """Return whether a failed attempt is a failure of the job, and no consequence of its end."""
-    if str(row.get("error_type")) == "OWNER_DIED" or _DRIVERS_END in str(row.get("error_message")):
+    if row.get("state") != "FAILED" or row.get("error_type") == "OWNER_DIED" or _DRIVERS_END in _message(row):
         return False
     end, at = milliseconds(job.get("end_time")), milliseconds(row.get("end_time_ms"))
-    # The clocks of the nodes differ; the driver's end is about two seconds before the job's.
-    return str(row.get("state")) == "FAILED" and (end is None or at is None or at <= end + _CLOCK_DIFFERENCE)
-
-
-def _task_failures(rows: Iterable[Row]) -> list[Failure]:
-    failures = []
-    for row in rows:
-        error = str(row.get("error_type") or "")
-        if not _is_of_actor(row):
-            failures.append(_task_failure(row, error))
-    # One failure for all failed attempts of a task: the last one.
-    last: dict[str, Failure] = {}
-    for failure in sorted(failures, key=lambda each: each.attempt):
-        last[failure.key or str(id(failure))] = failure
-    return list(last.values())
+    return end is None or at is None or at <= end + _CLOCK_DIFFERENCE
 
 
 def _is_of_actor(row: Row) -> bool:
     """Return whether the failure of a task is that of its actor."""
-    return str(row.get("type")) == "ACTOR_CREATION_TASK" or (
-        str(row.get("type")) == "ACTOR_TASK" and str(row.get("error_type")) not in _OWN_ERRORS
-    )
+    kind = row.get("type")
+    return kind == "ACTOR_CREATION_TASK" or (kind == "ACTOR_TASK" and row.get("error_type") not in _OF_CALLS)
 
 
-def _task_failure(row: Row, error: str) -> Failure:
-    message = str(row.get("error_message") or "")
-    kind, reason = _TASK_ERRORS.get(error, (None, f"Ray reports {error or 'no reason'}"))
-    group_by, follows = error, False
-    if error == _EXCEPTION:
-        reason = last_exception(message) or "an exception"
-        group_by = reason.partition(":")[0]
-        follows = is_exception_of_ray(reason)
-        kind = kind_of_exception(reason) if follows else FailureKind.PROGRAM
-    elif error == "OUT_OF_MEMORY":
-        reason = _with_memory(reason, message)
-    elif error == "RUNTIME_ENV_SETUP_FAILED":
-        reason = f"{reason}: {_environment_error(message)}"
-    elif error == "WORKER_DIED" and (code := _EXIT_CODE.search(message)):
-        kind, reason = FailureKind.PROGRAM, f"its process ended with exit code {code[1]}"
+def _task_failure(row: Row) -> Failure:
+    error_type, message = _text(row, "error_type"), _message(row)
+    kind, reason = _told(error_type, message)
     log = row.get("task_log_info")
     return Failure(
         "task",
         _text(row, "task_id"),
         _text(row, "func_or_class_name") or _text(row, "name"),
         kind,
+        error_type,
         reason,
-        group_by,
+        reason.partition(":")[0] if error_type == _EXCEPTION else error_type,
         at=milliseconds(row.get("end_time_ms")),
         node_id=_text(row, "node_id"),
-        pid=_pid(row.get("worker_pid")),
+        pid=pid_of(row, "worker_pid"),
         worker_id=_text(row, "worker_id"),
-        attempt=int(amount_of(row.get("attempt_number")) or 0),
+        attempt=_attempt(row),
+        task_id=_text(row, "task_id"),
         stderr_file=_text(log, "stderr_file") if isinstance(log, dict) else "",
-        follows=follows,
+        follows=error_type == "DEPENDENCY_RESOLUTION_FAILED"
+        or (error_type == _EXCEPTION and follows_from_another(reason)),
     )
 
 
-def _actor_failures(actors: Iterable[Row], tasks: Iterable[Row]) -> list[Failure]:
-    """Return the deaths of actors: those that are recorded, and those that only failed calls tell of."""
-    calls: dict[str, list[Row]] = {}
-    for row in tasks:
-        if _is_of_actor(row):
-            calls.setdefault(_text(row, "actor_id"), []).append(row)
-    failures = []
-    for actor in actors:
-        failure = _actor_failure(actor, calls.pop(_text(actor, "actor_id"), []))
-        if failure is not None:
-            failures.append(failure)
-    # Actors of an agent, which does not list them, and those that do not answer but are not known to be dead.
-    failures += [_silent_actor({"actor_id": actor_id}, rows) for actor_id, rows in calls.items()]
-    return failures
+def _told(error_type: str, message: str) -> Told:
+    """Return what the error of a task tells: the kind, and the reason."""
+    if error_type == _EXCEPTION:
+        reason = last_exception(message) or "an exception"
+        return kind_of_exception(reason) if is_exception_of_ray(reason) else FailureKind.PROGRAM, reason
+    kind, reason = _ERRORS.get(error_type, (None, f"Ray reports {error_type or 'no reason'}"))
+    if error_type == "RUNTIME_ENV_SETUP_FAILED":
+        return kind, f"{reason}: {_environment_error(message)}"
+    if error_type == "WORKER_DIED":
+        return _ended(message) if kind_by_words(message) is FailureKind.PROGRAM else (kind, reason)
+    return kind, _with_memory(reason, message)
 
 
 def _actor_failure(actor: Row, calls: Sequence[Row]) -> Failure | None:
-    """Return the death of an actor; ``None`` if it is none that a job can fail from."""
+    """Return the death of an actor; ``None`` if it is none that a job can fail from.
+
+    :param calls: its calls that failed with it, and the failed task that should have created it.
+    """
     cause = actor.get("death_cause")
     field, context = next(iter(cause.items()), ("", None)) if isinstance(cause, dict) else ("", None)
     context = context if isinstance(context, dict) else {}
-    message = str(context.get("error_message") or context.get("formatted_exception_string") or "")
-    failed = [row for row in calls if str(row.get("type")) != "ACTOR_CREATION_TASK"]
-    if _DRIVERS_OR_OWNERS_END.search(message) or str(context.get("reason")) == "OWNER_DIED":
-        return _silent_actor(actor, failed) if failed else None
-    if _INTENDED.search(message) and not failed:
+    message = (_text(context, "error_message") or _text(context, "formatted_exception_string"))[-MAX_MESSAGE:]
+    failed = [row for row in calls if row.get("type") == "ACTOR_TASK"]
+    if field == _DEATH and (context.get("reason") == "OWNER_DIED" or _AS_IT_SHOULD.search(message)):
+        return _failure_of_calls(actor, failed) if failed else None
+    if field == _DEATH and _INTENDED.search(message):
+        # A program that ends its actors in any case may do so after they have failed.
+        if not failed or not all(_INTENDED.search(_message(row)) for row in failed):
+            return _failure_of_calls(actor, failed) if failed else None
+    elif not failed and actor.get("is_detached") is True:
         return None
-    kind, reason = _ACTOR_DEATHS.get(field) or _death(message)
-    group_by = kind.value if kind else "UNKNOWN"
-    if field == "creation_task_failure_context":
-        error = last_exception(message) or ""
-        reason = f"{reason}: {error}" if error else reason
-        group_by = f"{field} {error.partition(':')[0]}"
-    elif field == "runtime_env_failed_context":
-        reason = f"{reason}: {_environment_error(message)}"
-    first = min(calls, key=lambda row: milliseconds(row.get("end_time_ms")) or float("inf"), default={})
-    return Failure(
-        "actor",
-        _text(actor, "actor_id"),
-        _text(actor, "class_name"),
-        kind,
-        reason,
-        group_by,
-        at=milliseconds(first.get("end_time_ms")),
-        node_id=_text(actor, "node_id") or _text(context, "node_id"),
-        pid=_pid(actor.get("pid")) or _pid(context.get("pid")),
-        calls=len(failed),
+    kind, reason, follows = _death(field, message)
+    failure = _with_calls(actor, calls, kind, reason, follows=follows)
+    return replace(
+        failure,
+        node_id=_text(actor, "node_id") or _text(context, "node_id") or failure.node_id,
+        pid=pid_of(actor) or pid_of(context) or failure.pid,
+        # That of a call may be another one's.
+        worker_id="",
     )
 
 
-def _death(message: str) -> tuple[FailureKind | None, str]:
+def _death(field: str, message: str) -> tuple[FailureKind | None, str, bool]:
+    """Return what the death of an actor tells: the kind, the reason, and whether it follows from another failure."""
+    if field == _CREATION:
+        kind, error = _told(_EXCEPTION, message)
+        return kind, f"its constructor failed: {error}", follows_from_another(error)
+    if field in _ERRORS_BY_DEATH:
+        return *_told(_ERRORS_BY_DEATH[field], message), False
+    return *_ended(message), False
+
+
+def _ended(message: str) -> Told:
+    """Return what Ray's text about a process that ended tells."""
     if code := _EXIT_CODE.search(message):
         return FailureKind.PROGRAM, f"its process ended with exit code {code[1]}"
     kind = kind_by_words(message)
+    if kind is None:
+        return None, "Ray does not say why"
+    if kind is FailureKind.PROGRAM and "placement group" in message:
+        return kind, _GROUP_REMOVED
     if kind is FailureKind.PROGRAM and "ray.kill" in message:
         return kind, "the program killed it with ray.kill"
-    return kind, _with_memory(_DEATHS_BY_KIND.get(kind, "Ray does not say why"), message) if kind else "it died"
+    return kind, _with_memory(_DEATHS_BY_KIND[kind], message)
 
 
-def _silent_actor(actor: Row, calls: Sequence[Row]) -> Failure:
-    """Return the failure of an actor whose calls tell of it, and not its own record."""
-    first = min(calls, key=lambda row: milliseconds(row.get("end_time_ms")) or float("inf"))
-    kind, reason = _death(str(first.get("error_message") or ""))
-    if str(first.get("error_type")) == "ACTOR_UNAVAILABLE":
-        kind, reason = FailureKind.WORKER_LOST, "it stopped answering"
-    elif str(first.get("error_type")) == _EXCEPTION:
-        kind, reason = FailureKind.PROGRAM, f"its constructor failed: {last_exception(str(first.get('error_message')))}"
+def _failure_of_calls(actor: Row, calls: Sequence[Row]) -> Failure:
+    """Return the failure of an actor by what its failed calls tell, since its own record does not."""
+    first = _first(calls)
+    error_type, message = _text(first, "error_type"), _message(first)
+    if first.get("type") == "ACTOR_CREATION_TASK" and error_type == _EXCEPTION:
+        kind, reason, follows = _death(_CREATION, message)
+    elif error_type == "ACTOR_UNAVAILABLE":
+        kind, reason, follows = FailureKind.WORKER_LOST, "", False
+    else:
+        kind, reason = _told(error_type, message) if error_type in _ERRORS else _ended(message)
+        follows = False
+    failure = _with_calls(actor, calls, kind, reason, follows=follows)
+    # The actor may have been restarted.
+    return replace(failure, error_type=error_type, task_id=min(failure.calls, default=""))
+
+
+def _with_calls(
+    actor: Row, calls: Sequence[Row], kind: FailureKind | None, reason: str, *, follows: bool = False
+) -> Failure:
+    first = _first(calls)
     name = _text(first, "func_or_class_name") or _text(first, "name")
     return Failure(
         "actor",
@@ -297,62 +331,58 @@ def _silent_actor(actor: Row, calls: Sequence[Row]) -> Failure:
         # ``Trainer.step`` is a method.
         _text(actor, "class_name") or name.rpartition(".")[0] or name,
         kind,
+        "ACTOR_DIED",
         reason,
-        f"{kind.value if kind else 'UNKNOWN'} {first.get('error_type')}",
+        reason.partition(":")[0],
         at=milliseconds(first.get("end_time_ms")),
         node_id=_text(first, "node_id"),
-        pid=_pid(first.get("worker_pid")),
+        pid=pid_of(first, "worker_pid"),
         worker_id=_text(first, "worker_id"),
-        calls=len(calls),
+        attempt=max(map(_attempt, calls), default=0),
+        calls=frozenset(_text(row, "task_id") for row in calls if row.get("type") == "ACTOR_TASK"),
+        follows=follows,
     )
 
 
-def _lost_nodes(nodes: Iterable[Row], failures: Sequence[Failure], job: Row) -> dict[str, Failure]:
-    """Return the lost nodes that a failure tells of, and those that died unexpectedly when the job failed, by id."""
-    named: dict[str, float | None] = {}
-    for failure in failures:
-        if failure.kind is FailureKind.NODE_DIED and failure.node_id:
-            times = [at for at in (named.get(failure.node_id), failure.at) if at is not None]
-            named[failure.node_id] = min(times, default=None)
-    driver_node = _text(job, "driver_node_id")
-    lost = {}
-    known = {_text(node, "node_id"): node for node in nodes}
-    for node_id, node in known.items():
-        is_dead = str(node.get("state")) == "DEAD"
-        if node_id not in named and not (is_dead and (node_id == driver_node or _is_loss(node, job))):
-            continue
-        message, end = str(node.get("state_message") or ""), milliseconds(node.get("end_time_ms"))
+def _first(rows: Sequence[Row]) -> Row:
+    return min(rows, key=lambda row: milliseconds(row.get("end_time_ms")) or float("inf"), default={})
+
+
+def _lost_node(node_id: str, node: Row, failed_at: float | None) -> Failure:
+    """Return the loss of a node.
+
+    :param node: its record; empty if there is none.
+    :param failed_at: when the first task or actor failed with it, if any did.
+    """
+    message, end = _text(node, "state_message").strip(), milliseconds(node.get("end_time_ms"))
+    is_dead = node.get("state") != "ALIVE"
+    return Failure(
+        "node",
+        node_id,
+        "",
+        FailureKind.PREEMPTED if is_dead and _PREEMPTED.search(message) else FailureKind.NODE_DIED,
+        "",
+        message if is_dead else "it did not answer; Ray still lists it as alive",
+        message if is_dead else "",
         # Ray notices the loss of a node seconds after that of its processes.
-        at = min((each for each in (named.get(node_id), end) if each), default=None)
-        kind = FailureKind.PREEMPTED if _PREEMPTED.search(message) else FailureKind.NODE_DIED
-        reason = message.strip() if is_dead else "it stopped answering; Ray still lists it as alive"
-        lost[node_id] = Failure("node", node_id, "", kind, reason, reason, at=at, node_id=node_id)
-    for node_id in named.keys() - known.keys():
-        at = named[node_id]
-        lost[node_id] = Failure("node", node_id, "", FailureKind.NODE_DIED, "", "", at=at, node_id=node_id)
-    return lost
+        at=min((each for each in (failed_at, end) if each), default=None),
+        node_id=node_id,
+    )
 
 
 def _is_loss(node: Row, job: Row) -> bool:
     """Return whether a dead node was lost when a job failed, and not removed as one that is idle."""
-    message, end = str(node.get("state_message") or ""), milliseconds(node.get("end_time_ms"))
+    message, end = _text(node, "state_message"), milliseconds(node.get("end_time_ms"))
     start, job_end = milliseconds(job.get("start_time")), milliseconds(job.get("end_time"))
-    if end is None or start is None or job_end is None:
+    if node.get("state") != "DEAD" or end is None or start is None or job_end is None:
         return False
     if not max(start, job_end - _NODE_BEFORE) <= end <= job_end + _NODE_AFTER:
         return False
-    return not message.startswith("Expected termination") or bool(_PREEMPTED.search(message))
-
-
-def _with_preemption(failure: Failure, lost: Mapping[str, Failure]) -> Failure:
-    node = lost.get(failure.node_id)
-    if failure.kind is not FailureKind.NODE_DIED or node is None:
-        return failure
-    return replace(failure, kind=node.kind)
+    return not message.startswith("Expected termination") or _PREEMPTED.search(message) is not None
 
 
 def _with_memory(reason: str, message: str) -> str:
-    found = _MEMORY.search(message)
+    found = _MEMORY.search(message) if reason == _LOW_ON_MEMORY else None
     return f"{reason} ({found[1]} of {found[2]} GB in use)" if found else reason
 
 
@@ -364,10 +394,15 @@ def _environment_error(message: str) -> str:
     return lines[-1] if lines else "Ray does not say why"
 
 
-def _text(row: Any, column: str) -> str:
-    value = row.get(column) if isinstance(row, dict) else None
-    return value if isinstance(value, str) else ""
+def _attempt(row: Row) -> int:
+    return int(amount_of(row.get("attempt_number")) or 0)
 
 
-def _pid(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+def _message(row: Row) -> str:
+    return _text(row, "error_message")[-MAX_MESSAGE:]
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.get(column)
+    # Without what could not be sent back in a request.
+    return storable(value) if isinstance(value, str) else ""

@@ -20,7 +20,7 @@ from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.services.ray_service import RAY
-from airflow_provider_rayagent.services.state_api import rows_of
+from airflow_provider_rayagent.services.state_api import MAX_ROWS, rows_of
 from airflow_provider_rayagent.services.validation import JobId, quote_segment, validate_id, validate_job_id
 
 if TYPE_CHECKING:
@@ -267,9 +267,10 @@ async def list_tasks(
     agent: AgentDependency,
     job_id: Annotated[str | None, Query(pattern=r"^[0-9a-fA-F]{8}$")] = None,
     state: Annotated[str | None, Query(pattern=r"^[A-Z_]+$")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
 ) -> JSONResponse:
     equals = {name: value for name, value in (("job_id", job_id), ("state", state)) if value is not None}
-    return JSONResponse(await agent.ray.run(rows_of("tasks", detail=bool(equals), equals=equals)))
+    return JSONResponse(await agent.ray.run(rows_of("tasks", limit=limit, detail=bool(equals), equals=equals)))
 
 
 @routes.get("/tasks/{task_id}/", summary="Details of the last attempt of one task", responses=_not_found)

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
-    from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
     from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
@@ -21,9 +20,6 @@ class JobClient(Protocol):
     @property
     def config(self) -> ServiceConfig:
         """The configuration from the connection."""
-
-    def get_conn(self) -> BlockingServiceClient:
-        """Return the transport."""
 
     def get_job(self, job_id: str) -> dict[str, Any]:
         """Return a job's details."""

@@ -297,7 +297,7 @@ class JobRun:
             job,
             self.job_id,
             # Now, since the cluster may be gone soon after the task.
-            look_at_failure(self.client.get_conn(), job),
+            look_at_failure(self.client.config, job),
             log_is_shown=self.options.forward_logs,
             link=self.links.known.get(JOB_PAGE, ""),
             redact=redact,

@@ -23,8 +23,8 @@ MAX_ROWS = 10_000
 # A whole number: Ray reads it with int() (``dashboard/state_api_utils.py``), and 2.50 answers any other one with 500.
 STATE_SECONDS = 7
 """Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
-LOOK_SECONDS = 3
-"""Deadline for one of several requests, all of which together have a few seconds."""
+REQUEST_SECONDS = 3
+"""Deadline for one of the requests about failures, all of which together have a few seconds."""
 MAX_ATTEMPTS = 100
 """Rows about one task or one process."""
 MAX_STDERR_BYTES = 262_144
@@ -127,11 +127,15 @@ class RayFailureRecords:
             return None
         # By default, the file of a process is that of its standard output.
         which = {"filename": file} if file else {"pid": pid, "suffix": "err"}
-        query = {"node_id": node_id, **which, "lines": lines, "timeout": LOOK_SECONDS}
+        query = {"node_id": node_id, **which, "lines": lines, "timeout": REQUEST_SECONDS}
         return Call(
-            "GET", f"api/v0/logs/file?{urlencode(query)}", "text", read_timeout=LOOK_SECONDS, max_bytes=MAX_STDERR_BYTES
+            "GET",
+            f"api/v0/logs/file?{urlencode(query)}",
+            "text",
+            read_timeout=REQUEST_SECONDS,
+            max_bytes=MAX_STDERR_BYTES,
         )
 
     def _look(self, resource: str, limit: int, **equals: str) -> Call:
-        call = rows_of(resource, limit=limit, detail=True, seconds=LOOK_SECONDS, equals=equals)
-        return replace(call, read_timeout=LOOK_SECONDS + 1)
+        call = rows_of(resource, limit=limit, detail=True, seconds=REQUEST_SECONDS, equals=equals)
+        return replace(call, read_timeout=REQUEST_SECONDS + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -20,7 +21,7 @@ from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.ui.following_tasks import FollowingTasks, find_following_tasks
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
-from airflow_provider_rayagent.ui.shared import SharedResults
+from airflow_provider_rayagent.ui.shared import FRESH_SECONDS, SharedResults
 from airflow_provider_rayagent.ui.user_connections import PageHook
 from airflow_provider_rayagent.waits import application_wait
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.text.redaction import Redactor
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 ENDED_SECONDS = 300.0
 """How long the records of a job that has ended are used: they do not change, but they can be lost."""
@@ -81,16 +84,23 @@ async def look_at_failure(connection_id: str, job_id: JobId, job: ServiceResult)
     async def fetch() -> FailureLook:
         try:
             await asyncio.wait_for(_send(connection_id, lambda _: look.steps()), LOOK_SECONDS)
-        except (RayAgentError, asyncio.TimeoutError):
+        except asyncio.TimeoutError:
             look.note = "Ray did not tell all that it has recorded about this job."
+        except Exception:  # noqa: BLE001 - what is known without these records is shown in any case
+            look.note = "What Ray recorded about this job could not be read."
+            log.debug("The look at a failed job has failed.", exc_info=True)
         return look
 
     # With its end: after a restart of its head, Ray may give the id to another job.
-    key = (connection_id, f"failure of {job_id}", job.value.get("end_time"))
+    key = (connection_id, f"failure of {job_id}", str(job.value.get("end_time")))
     try:
-        return await page_thread.run(_shared.get(key, fetch, fresh=ENDED_SECONDS))
+        return await page_thread.run(_shared.get(key, fetch, fresh=_fresh_seconds))
     except RayAgentTimeoutError:
         return None
+
+
+def _fresh_seconds(look: FailureLook) -> float:
+    return ENDED_SECONDS if look.is_complete else FRESH_SECONDS
 
 
 async def resources_of(connection_id: str) -> ServiceResult:

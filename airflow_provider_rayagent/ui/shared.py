@@ -26,7 +26,7 @@ KEPT_SECONDS = 60.0
 class _Result:
     task: asyncio.Task[Any]
     started: float
-    fresh: float
+    fresh: Callable[[Any], float]
     expires: float | None = None
 
 
@@ -43,14 +43,18 @@ class SharedResults:
         """The last ones that were got without an error."""
 
     async def get(
-        self, key: Hashable, fetch: Callable[[], Coroutine[Any, Any, T]], *, fresh: float = FRESH_SECONDS
+        self,
+        key: Hashable,
+        fetch: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        fresh: Callable[[T], float] = lambda _: FRESH_SECONDS,
     ) -> T:
         """Return the result of ``fetch``, or that of an earlier call with the same key.
 
-        :param fresh: seconds for which the result is used, if getting it did not take longer.
         If the caller is cancelled, or does not get the result in time, ``fetch`` continues for the next one. Meanwhile
         the last result is returned.
 
+        :param fresh: returns the seconds for which a result is used, if getting it did not take longer.
         :raises RayAgentTimeoutError: if there is no result within :data:`WAIT_SECONDS`, and none of before.
         """
         # At each call, since there is no timer: the keys of jobs that nobody views any more would stay.
@@ -76,10 +80,13 @@ class SharedResults:
 
     def _finished(self, key: Hashable, result: _Result, _: asyncio.Task[Any]) -> None:
         now = self._clock()
+        # `exception` also marks an error as retrieved.
+        is_error = result.task.cancelled() or result.task.exception() is not None
+        seconds = FRESH_SECONDS if is_error else result.fresh(result.task.result())
         # A slow service is asked for at most half of the time.
-        result.expires = now + max(result.fresh, now - result.started)
-        # A result that was forgotten meanwhile is from before the change. `exception` also marks an error as retrieved.
-        if not result.task.cancelled() and result.task.exception() is None and self._results.get(key) is result:
+        result.expires = now + max(seconds, now - result.started)
+        # A result that was forgotten meanwhile is from before the change.
+        if not is_error and self._results.get(key) is result:
             self._last[key] = result
 
     def _forget_expired(self) -> None:

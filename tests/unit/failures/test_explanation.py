@@ -36,7 +36,7 @@ def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
     # What is not known is left out.
     assert explanation.explain({"status": "FAILED"}, "j1", log_is_shown=True).text.split("\n") == [
         "Job j1 ended as FAILED.",
-        "Check the job's last lines: the program itself failed.",
+        "Check the job's last lines.",
     ]
     long = explain(message="x" * 50_000)
     assert "characters truncated" in long

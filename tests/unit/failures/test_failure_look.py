@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentError
-from airflow_provider_rayagent.failures.causes import MAX_GROUPS, MAX_LAST_LINE, MAX_LAST_LINES
+from airflow_provider_rayagent.failures.causes import LAST_LINES, MAX_GROUPS, MAX_LAST_LINE, MAX_LAST_LINES
 from airflow_provider_rayagent.failures.explanation import Explanation, explain
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
-from airflow_provider_rayagent.failures.failure_look import LAST_LINES, MAX_REQUESTS, MAX_ROWS, FailureLook
+from airflow_provider_rayagent.failures.failure_look import MAX_FAILURES, MAX_REQUESTS, FailureLook
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.call import Call, Pause, finish, run_steps
 from airflow_provider_rayagent.services.ray_service import RAY
@@ -65,6 +65,11 @@ ACTOR = {
 CALL = {**TASK, "task_id": "3" * 48, "type": "ACTOR_TASK", "actor_id": "2" * 32, "error_type": "ACTOR_DIED"}
 
 
+def ended_by(exception: str, text: str = "") -> dict[str, Any]:
+    """Return the details of a job whose program was ended by an exception of Ray."""
+    return {**JOB, "message": f"{ENDED_BY_RAY}ray.exceptions.{exception}: {text}\n"}
+
+
 class Records:
     """A service's records, by the resource of the request."""
 
@@ -87,13 +92,20 @@ class Records:
             return 0.0
         self.requests.append(step.path)
         path = step.path.partition("?")[0].rstrip("/")
-        name = "attempts" if "filter_keys=task_id" in step.path else path.rpartition("/")[2]
-        answer = self.answers.get(name, self.answers["tasks"] if name == "attempts" else None)
+        is_of_task = "filter_keys=task_id" in step.path or path.startswith("tasks/")
+        name = "attempts" if is_of_task and path != "tasks" else path.rpartition("/")[2]
+        answer: Any = self.answers.get(name, self.answers["tasks"] if name == "attempts" else None)
         answer = answer() if callable(answer) else answer
         if isinstance(answer, RayAgentError):
             raise answer
+        if name == "attempts" and service_is_agent(step):
+            answer = answer[-1]
         # The rows of Ray's state API are given without what is around them.
         return step.convert(answer) if step.convert is not None and not step.path.startswith("api/v0") else answer
+
+
+def service_is_agent(step: Call) -> bool:
+    return not step.path.startswith("api/v0")
 
 
 def told(**answers: Any) -> list[str]:
@@ -109,21 +121,22 @@ def tasks(count: int, **columns: Any) -> list[dict[str, Any]]:
 def test_equal_failures_are_one_group_with_the_first_of_them() -> None:
     rows = [{**row, "end_time_ms": END - number} for number, row in enumerate(tasks(3))]
     assert told(tasks=rows) == [
-        "3 tasks f failed: its process died, and Ray does not know why (first 00:16:49 UTC, node 10.0.0.7, pid 812)"
+        "3 tasks f failed, the first one: its process died, and Ray does not know why "
+        "(00:16:49 UTC, node 10.0.0.7, pid 812)"
     ]
 
 
 def test_at_the_limit_there_may_be_more() -> None:
-    assert told(tasks=tasks(MAX_ROWS))[0].startswith(f"at least {MAX_ROWS} tasks f failed: ")
+    assert told(tasks=tasks(MAX_FAILURES))[0].startswith(f"at least {MAX_FAILURES} tasks f failed, the first one: ")
 
 
 def test_most_requests_are_few_whatever_there_is() -> None:
-    rows = [{**row, "func_or_class_name": f"f{number}"} for number, row in enumerate(tasks(MAX_ROWS))]
+    rows = [{**row, "func_or_class_name": f"f{number}"} for number, row in enumerate(tasks(MAX_FAILURES))]
     records = Records(tasks=rows, workers=[{"exit_type": "SYSTEM_ERROR", "exit_detail": "x", "pid": 1}], file="a\n")
     text = records.explain().text
     assert len(records.requests) <= MAX_REQUESTS
     assert text.count(" failed: ") == MAX_GROUPS
-    assert f"and {MAX_ROWS - MAX_GROUPS} more kinds of failures" in text
+    assert f"Ray recorded {MAX_FAILURES - MAX_GROUPS} more kinds of failures." in text
 
 
 def test_the_lines_of_many_processes_have_one_limit() -> None:
@@ -136,7 +149,7 @@ def test_the_lines_of_many_processes_have_one_limit() -> None:
 def test_if_nothing_is_recorded_ray_is_asked_again_after_a_pause() -> None:
     records = Records(tasks=[])
     text = records.explain().text
-    assert "Ray recorded no failed task, dead actor or lost node of this job." in text
+    assert "Ray recorded no failed task, dead actor or lost node of this job's driver." in text
     assert records.paused == 2.0
     old = Records(tasks=[])
     old.look(now=END / 1000 + 3600)
@@ -148,10 +161,17 @@ def test_a_record_that_comes_late_is_found() -> None:
     assert told(tasks=lambda: next(answers))[0].startswith("1 task f failed: ")
 
 
-@pytest.mark.parametrize("job_id", [None, "", "x", 7, "../01000000"])
-def test_without_a_driver_ray_is_not_asked(job_id: object) -> None:
+@pytest.mark.parametrize(
+    ("job_id", "words"),
+    [
+        (None, "did not connect to Ray"),
+        ("", "did not connect to Ray"),
+        *((odd, "names no") for odd in ("x", 7, "../1")),
+    ],
+)
+def test_without_a_driver_ray_is_asked_for_nodes_only(job_id: object, words: str) -> None:
     records = Records(tasks=[TASK])
-    assert "did not connect to Ray" in records.explain({**JOB, "job_id": job_id}).text
+    assert words.replace("names no", "does not name its driver") in records.explain({**JOB, "job_id": job_id}).text
     assert [path.partition("?")[0] for path in records.requests] == ["api/v0/nodes"]
 
 
@@ -183,7 +203,7 @@ def test_open_tasks_at_the_end_of_the_driver_did_not_fail() -> None:
 
 def test_a_dead_actor_is_told_with_its_calls_and_not_they() -> None:
     assert told(tasks=[CALL], actors=[ACTOR]) == [
-        "1 node was lost: 10.0.0.7 at 00:16:47 UTC (it stopped answering; Ray still lists it as alive)",
+        "1 node was lost: 10.0.0.7 at 00:16:47 UTC (it did not answer; Ray still lists it as alive)",
         "1 actor Trainer died: its node was lost; 1 of its calls failed (00:16:47 UTC, node 10.0.0.7, pid 99)",
     ]
 
@@ -200,7 +220,7 @@ def test_an_actor_that_ended_as_it_should_is_left_out(words: str) -> None:
 def test_a_preempted_node_is_a_cause_of_its_own() -> None:
     preempted = {**NODES[0], "state": "DEAD", "state_message": "Preempted: spot", "end_time_ms": END - 1_000}
     records = Records(tasks=[{**TASK, "error_type": "NODE_DIED"}], nodes=[preempted, NODES[1]])
-    explanation = records.explain()
+    explanation = records.explain(ended_by("NodeDiedError"))
     assert explanation.kind is FailureKind.PREEMPTED
     assert "1 node was preempted: 10.0.0.7 at 00:16:47 UTC (Preempted: spot)" in explanation.text
 
@@ -217,9 +237,9 @@ def test_a_node_that_was_idle_or_died_before_is_left_out() -> None:
     assert "What Ray recorded" not in Records(tasks=[], nodes=[idle, before]).explain(job).text
 
 
-def test_the_log_of_a_lost_node_tells_that_it_is_lost() -> None:
+def test_that_the_node_of_a_process_does_not_answer_is_told() -> None:
     gone = RayAgentError(f"500: Agent for node id: {NODE} doesn't exist.")
-    assert "its node stopped answering" in told(tasks=[TASK], file=gone)[0]
+    assert "does not know why; its node did not answer (" in told(tasks=[TASK], file=gone)[0]
 
 
 def test_the_last_lines_end_at_a_crash() -> None:
@@ -247,7 +267,8 @@ def test_an_agent_tells_of_tasks_and_nodes() -> None:
     others = [{**TASK, "job_id": "02000000"}, {**TASK, "state": "FINISHED"}]
     records = Records(tasks=[*others, TASK])
     text = records.explain(service=AGENT).text
-    assert records.requests == ["nodes/", "tasks/?job_id=01000000&state=FAILED"]
+    task = f"tasks/{TASK['task_id']}/"
+    assert records.requests == ["nodes/", f"tasks/?job_id=01000000&state=FAILED&limit={MAX_FAILURES}", task]
     assert "1 task f failed: its process died, and Ray does not know why" in text
 
 
