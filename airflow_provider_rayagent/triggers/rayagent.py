@@ -19,6 +19,7 @@ from airflow_provider_rayagent.position.trigger_position import PositionStore
 from airflow_provider_rayagent.run.follow import follow
 from airflow_provider_rayagent.run.follow_options import FollowOptions, known_arguments
 from airflow_provider_rayagent.run.message_xcoms import MessageXComs
+from airflow_provider_rayagent.run.observer import log_last_lines
 from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
@@ -209,6 +210,9 @@ class RayAgentJobTrigger(BaseTrigger):
                 }
                 if follower.has_failed and options.forward_logs:
                     more["last_lines"] = records.last_lines
+                    if records.hides_lines and not xcoms.can_be_set:
+                        # The worker that completes the task would not learn them.
+                        log_last_lines(self.log, self.job_id, records.last_lines, follower.redact)
                 # Even if nothing is saved, this waits until the supervisor has read all lines: those still in its
                 # socket when the trigger ends do not reach the log.
                 await store.save(**more)
