@@ -87,7 +87,7 @@ def test_a_job_that_failed_or_was_stopped_fails_the_task_for_good_with_its_detai
         run(context=context, forward_logs=forward_logs)
     assert isinstance(caught.value, AirflowFailException)
     assert f"Job j1 ended as {status}" in str(caught.value)
-    assert message in str(caught.value)
+    assert message.replace("\n", "\n  ") in str(caught.value)
     xcom = context["ti"].xcoms["return_value"]
     assert (xcom["status"], xcom["message"]) == (status, message)
     assert "s3cret" not in json.dumps(context["ti"].xcoms) + str(caught.value)
