@@ -57,6 +57,12 @@ def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_pause_before_a_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tests end with a job that FAILED, of which the scripted agent will never have a record."""
+    monkeypatch.setattr("airflow_provider_rayagent.failures.failure_look.AGAIN_SECONDS", 0.01)
+
+
+@pytest.fixture(autouse=True)
 def _no_task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``execute`` be called by a test."""
     from airflow.sdk.bases.operator import ExecutorSafeguard

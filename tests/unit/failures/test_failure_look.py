@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentError
+from airflow_provider_rayagent.failures import failure_look
 from airflow_provider_rayagent.failures.causes import LAST_LINES, MAX_GROUPS, MAX_LAST_LINE, MAX_LAST_LINES
 from airflow_provider_rayagent.failures.explanation import Explanation, explain
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
@@ -150,7 +151,7 @@ def test_if_nothing_is_recorded_ray_is_asked_again_after_a_pause() -> None:
     records = Records(tasks=[])
     text = records.explain().text
     assert "Ray recorded no failed task, dead actor or lost node of this job's driver." in text
-    assert records.paused == 2.0
+    assert records.paused == failure_look.AGAIN_SECONDS
     old = Records(tasks=[])
     old.look(now=END / 1000 + 3600)
     assert old.paused == 0.0
