@@ -268,8 +268,8 @@ def test_a_position_is_not_saved_again_while_xcoms_cannot_be_set_yet(
     monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.05)
     serve(Job("line 1\n", "RUNNING", timeline=[WaitFor(lambda: supervisor.saved), SetStatus("SUCCEEDED")]))
     follow(make_trigger(ti))
-    # And once more at the end.
-    assert [value["position"]["lines"] for value in supervisor.saved] == [1, 1]
+    # Once more at the end; on a busy machine, a first save can come before the line.
+    assert [lines for value in supervisor.saved if (lines := value["position"]["lines"])] == [1, 1]
 
 
 @needs_xcoms
