@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
@@ -16,12 +17,13 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.failures.explanation import Explanation, explain
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
+from airflow_provider_rayagent.run import failed_job
 from airflow_provider_rayagent.run.failed_job import look_at_failure
 from airflow_provider_rayagent.transport import blocking
 from tests.failure_records import Recorder
 from tests.stack.interpreters import interpreter
 from tests.stack.ray import Cluster, cluster
-from tests.stack.watch import wait_until
+from tests.stack.watch import PATIENCE, wait_until
 from tests.tail.figures import figure
 
 if TYPE_CHECKING:
@@ -275,7 +277,7 @@ class RecordingClient(blocking.BlockingServiceClient):
 
     async def _send_once(self, call: Call, attempt: int) -> Any:
         try:
-            answer = await super()._send_once(call, attempt)
+            answer = await super()._send_once(replace(call, read_timeout=PATIENCE), attempt)
         except RayAgentError as error:
             self.recorder.note(call, error)
             raise
@@ -292,7 +294,7 @@ def told_by_agent(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -
     environment = {"working_dir": "https://127.0.0.1:1/nothing.zip"}
     jobs[ENVIRONMENT] = agent.submit("true", runtime_env=environment)
     config = read_config(host=agent.url, token=agent.token, extra={})
-    return {name: told(config, agent.wait(job_id)) for name, job_id in jobs.items()}
+    return {name: told(config, agent.wait(job_id), AGENTS.get(name, "")) for name, job_id in jobs.items()}
 
 
 @pytest.fixture(scope="module", params=["newest", "oldest"])
@@ -317,7 +319,7 @@ def told_by_ray(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
             RecordingClient.recorder.answers.clear()
             wait_for_end(ray, [job_id])
             job = ray.job(job_id)
-            found[name] = told(config, job)
+            found[name] = told(config, job, CASES[name].told)
             if record:
                 RecordingClient.recorder.store(f"{name}-{request.param}", job)
 
@@ -340,10 +342,22 @@ def told_by_ray(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
         yield found
 
 
-def told(config: ServiceConfig, job: dict[str, Any]) -> Told:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocking, "BlockingServiceClient", RecordingClient)
-        return Told(job, explain(job, "j1", look_at_failure(config, job), log_is_shown=True))
+def told(config: ServiceConfig, job: dict[str, Any], words: str = "") -> Told:
+    """Return what is said about a job, as soon as it has these words: a regular expression.
+
+    On a busy machine, Ray's records come later than a task waits for them, and its answers too.
+    """
+    explanations: list[Explanation] = []
+
+    def look() -> Told | None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocking, "BlockingServiceClient", RecordingClient)
+            patch.setattr(failed_job, "LOOK_SECONDS", PATIENCE)
+            explanation = explain(job, "j1", look_at_failure(config, job), log_is_shown=True)
+        explanations.append(explanation)
+        return Told(job, explanation) if re.search(words, explanation.text) else None
+
+    return wait_until(look, lambda: f"{words!r} is not said in:\n{explanations[-1].text}")
 
 
 def kill_node(raylet: psutil.Process) -> None:
