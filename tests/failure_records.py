@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "unit" / "failures" / "records"
 _ATTEMPTS = "api/v0/tasks task_id="
+_PLACES = (
+    (re.compile(r"/[^\s\"'\\=]*?(?=/(?:lib/python[\d.]+|bin/python)\b)"), "/venv"),
+    (re.compile(r"/tmp/pytest-[^\s\"'\\]*?/failures\d+(?=/)"), "/jobs"),
+    (re.compile(r"/tmp/rr-\w+(?=/)"), "/tmp"),
+)
+"""Paths of the machine on which the answers were recorded, and those that are stored."""
 _BOUNDS = ("limit", "timeout", "detail", "lines")
 
 
@@ -53,6 +60,8 @@ class Recorder:
         """Store a job and the answers in a file of this name."""
         FOLDER.mkdir(exist_ok=True)
         text = json.dumps({"job": dict(job), "answers": self.answers}, indent=1, ensure_ascii=False)
+        for place, stored in _PLACES:
+            text = place.sub(stored, text)
         (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
