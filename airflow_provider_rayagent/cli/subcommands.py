@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 def jobs(args: Namespace) -> ExitCode:
     """List the jobs, or show the details of one."""
     # Here, since `logs` and `stop` need no tables, which load rich and tabulate.
-    from airflow_provider_rayagent.cli.logs import report_failure
     from airflow_provider_rayagent.cli.tables import job_rows, print_details, print_rows
 
     with RayAgentHook(args.conn_id) as hook:
@@ -45,6 +44,9 @@ def jobs(args: Namespace) -> ExitCode:
             summary = summarize(job, args.job_id, redact)
             print_details({name: value for name, value in summary.items() if value is not None}, args.output, redact)
             if known_status(job) is JobStatus.FAILED:
+                # Here, since a list needs nothing of what follows and renders a log.
+                from airflow_provider_rayagent.cli.logs import report_failure
+
                 report_failure(hook, job, args.job_id, redact)
     return ExitCode.SUCCESS
 

@@ -99,6 +99,17 @@ def _time_of(failure: Failure) -> tuple[bool, float, bool]:
     return failure.at is None, failure.at or 0.0, failure.part != "node"
 
 
+def last_within(lines: Sequence[str], characters: int) -> list[str]:
+    """Return as many of the last lines as have so many characters at most."""
+    kept: list[str] = []
+    for line in reversed(lines):
+        characters -= len(line)
+        if characters < 0:
+            break
+        kept.append(line)
+    return kept[::-1]
+
+
 def causes_of(groups: Sequence[Group], addresses: Mapping[str, str], redact: Callable[[str], str]) -> list[Cause]:
     """Return groups as plain records.
 
@@ -108,7 +119,9 @@ def causes_of(groups: Sequence[Group], addresses: Mapping[str, str], redact: Cal
     causes, left = [], MAX_LAST_LINES
     for group in groups[:MAX_GROUPS]:
         cause = _cause(group, addresses, redact)
-        cause["last_lines"] = _last_lines(group.stderr, left, redact)
+        # Redacted before it is split, since a secret can have several lines.
+        lines = redact(group.stderr).split("\n")[-LAST_LINES:] if group.stderr else []
+        cause["last_lines"] = last_within([sanitize(line, length=MAX_LAST_LINE) for line in lines], left)
         left -= sum(map(len, cause["last_lines"]))
         causes.append(storable(cause))
     return causes
@@ -178,21 +191,6 @@ def _sentence(group: Group, cause: Cause, node: str) -> str:
     facts = [at, f"node {node}" if node else "", "" if first.pid is None else f"pid {first.pid}"]
     shown = ", ".join(filter(None, facts))
     return f"{text} ({shown})" if shown else text
-
-
-def _last_lines(text: str, characters: int, redact: Callable[[str], str]) -> list[str]:
-    """Return the last lines of a text, with so many characters at most.
-
-    :param redact: redacts secrets, which can have several lines.
-    """
-    lines: list[str] = []
-    for line in reversed(redact(text).split("\n") if text else ()):
-        shown = sanitize(line, length=MAX_LAST_LINE)
-        characters -= len(shown)
-        if characters < 0 or len(lines) == LAST_LINES:
-            break
-        lines.insert(0, shown)
-    return lines
 
 
 def _time(milliseconds: float) -> datetime:

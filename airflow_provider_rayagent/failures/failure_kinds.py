@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LOG_EXCERPT = ", last available logs"
 """Text in Ray's message before the last lines of the log."""
 _MAX_EXCERPT = 20_000
+"""Characters of them, Ray's own limit (``dashboard/modules/job/job_log_storage_client.py``)."""
 UNHANDLED_EXCEPTION = 1
 """Python's exit code after one."""
 

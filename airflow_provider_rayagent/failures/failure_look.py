@@ -11,16 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.failures.causes import MAX_GROUPS, Group, grouped, in_order
+from airflow_provider_rayagent.failures.causes import MAX_GROUPS, Group, grouped, in_order, last_within
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
-from airflow_provider_rayagent.failures.ray_records import (
-    Failure,
-    failures_of,
-    lost_nodes,
-    succeeded_later,
-    with_end_of_worker,
-    with_kind_of_node,
-)
+from airflow_provider_rayagent.failures.lost_nodes import lost_nodes, with_kind_of_node
+from airflow_provider_rayagent.failures.ray_records import Failure, failures_of, succeeded_later, with_end_of_worker
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.jobs import ended_at, milliseconds
 
@@ -232,11 +226,4 @@ def _read_stderr(failure: Failure, text: str) -> tuple[Failure, str]:
             # Its stack in native code is long, and tells a user less than what the program wrote before.
             lines = lines[: index + 1]
             break
-    kept: list[str] = []
-    size = 0
-    for line in reversed(lines[-KEPT_LINES:]):
-        size += len(line)
-        if size > KEPT_CHARACTERS:
-            break
-        kept.insert(0, line)
-    return failure, "\n".join(kept)
+    return failure, "\n".join(last_within(lines[-KEPT_LINES:], KEPT_CHARACTERS))

@@ -45,11 +45,8 @@ _MEMORY = re.compile(r"was ([\d.]+) ?GB(?: used)? / ([\d.]+) ?GB")
 """In ``Memory on the node (IP: …) was 30.20GB used / 32.00GB limit (0.94)``, without the words in 2.50."""
 _EXIT_CODE = re.compile(r"exits? with an exit code (-?\d+)")
 _PIP_ERROR = re.compile(r"^[ \t]*(?:ERROR|error): .*", re.MULTILINE)
-_PREEMPTED = re.compile(r"preempt", re.IGNORECASE)
 _CLOCK_DIFFERENCE = 60_000.0
 """By how much the clocks of nodes may differ, in ms."""
-_NODE_BEFORE, _NODE_AFTER = 60_000.0, 30_000.0
-"""How long before or after the end of a job, in ms, a node was lost that may be a reason. Ray notices the loss late."""
 
 _EXCEPTION = "TASK_EXECUTION_EXCEPTION"
 _ERRORS: dict[str, Told] = {
@@ -138,32 +135,13 @@ def failures_of(job: Row, tasks: Iterable[Row], actors: Iterable[Row]) -> list[F
     failed: dict[str, Failure] = {}
     for row in sorted(rows, key=_attempt):
         if _is_of_actor(row):
-            calls.setdefault(_text(row, "actor_id"), []).append(row)
+            calls.setdefault(text_of(row, "actor_id"), []).append(row)
         else:
-            failed[_text(row, "task_id") or str(id(row))] = _task_failure(row)
-    dead = [_actor_failure(actor, calls.pop(_text(actor, "actor_id"), [])) for actor in actors]
+            failed[text_of(row, "task_id") or str(id(row))] = _task_failure(row)
+    dead = [_actor_failure(actor, calls.pop(text_of(actor, "actor_id"), [])) for actor in actors]
     # Actors of an agent, which does not list them, and those that do not answer but are not known to be dead.
     silent = [_failure_of_calls({"actor_id": actor_id}, each) for actor_id, each in calls.items()]
     return [*failed.values(), *(each for each in dead if each is not None), *silent]
-
-
-def lost_nodes(job: Row, nodes: Iterable[Row], failures: Iterable[Failure]) -> list[Failure]:
-    """Return the nodes that failures tell to be lost, and those that died unexpectedly when the job failed."""
-    named: dict[str, float | None] = {}
-    for failure in failures:
-        if failure.kind is FailureKind.NODE_DIED and failure.node_id:
-            times = [at for at in (named.get(failure.node_id), failure.at) if at is not None]
-            named[failure.node_id] = min(times, default=None)
-    known = {_text(node, "node_id"): node for node in nodes}
-    lost = [_lost_node(node_id, known.get(node_id, {}), at) for node_id, at in named.items()]
-    others = (node_id for node_id, node in known.items() if node_id not in named and _is_loss(node, job))
-    return [*lost, *(_lost_node(node_id, known[node_id], None) for node_id in others)]
-
-
-def with_kind_of_node(failure: Failure, nodes: Mapping[str, Failure]) -> Failure:
-    """Return a failure with the kind of the loss of its node, which may have been a preemption."""
-    node = nodes.get(failure.node_id)
-    return replace(failure, kind=node.kind) if node and failure.kind is FailureKind.NODE_DIED else failure
 
 
 def succeeded_later(rows: Iterable[Row], failure: Failure) -> bool:
@@ -182,12 +160,12 @@ def with_end_of_worker(failure: Failure, worker: Row) -> Failure:
     failure = replace(
         failure,
         pid=failure.pid or pid_of(worker),
-        node_id=failure.node_id or _text(worker, "node_id"),
+        node_id=failure.node_id or text_of(worker, "node_id"),
         at=failure.at or milliseconds(worker.get("end_time_ms")),
     )
     if not failure.process_died and failure.kind is not FailureKind.OUT_OF_MEMORY:
         return failure
-    detail = _text(worker, "exit_detail")
+    detail = text_of(worker, "exit_detail")
     if worker.get("exit_type") == "NODE_OUT_OF_MEMORY" or "running low on memory" in detail:
         return replace(failure, kind=FailureKind.OUT_OF_MEMORY, reason=_with_memory(_LOW_ON_MEMORY, detail))
     kind, reason = _ended(detail)
@@ -198,6 +176,12 @@ def pid_of(row: Row, column: str = "pid") -> int | None:
     """Return the id of a process; ``None`` if it is unknown."""
     value = row.get(column)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+
+
+def text_of(row: Row, column: str) -> str:
+    """Return a text without what could not be sent back in a request; empty if there is none."""
+    value = row.get(column)
+    return storable(value) if isinstance(value, str) else ""
 
 
 def _is_failure_of(job: Row, row: Row) -> bool:
@@ -215,24 +199,24 @@ def _is_of_actor(row: Row) -> bool:
 
 
 def _task_failure(row: Row) -> Failure:
-    error_type, message = _text(row, "error_type"), _message(row)
+    error_type, message = text_of(row, "error_type"), _message(row)
     kind, reason = _told(error_type, message)
     log = row.get("task_log_info")
     return Failure(
         "task",
-        _text(row, "task_id"),
-        _text(row, "func_or_class_name") or _text(row, "name"),
+        text_of(row, "task_id"),
+        text_of(row, "func_or_class_name") or text_of(row, "name"),
         kind,
         error_type,
         reason,
         reason.partition(":")[0] if error_type == _EXCEPTION else error_type,
         at=milliseconds(row.get("end_time_ms")),
-        node_id=_text(row, "node_id"),
+        node_id=text_of(row, "node_id"),
         pid=pid_of(row, "worker_pid"),
-        worker_id=_text(row, "worker_id"),
+        worker_id=text_of(row, "worker_id"),
         attempt=_attempt(row),
-        task_id=_text(row, "task_id"),
-        stderr_file=_text(log, "stderr_file") if isinstance(log, dict) else "",
+        task_id=text_of(row, "task_id"),
+        stderr_file=text_of(log, "stderr_file") if isinstance(log, dict) else "",
         follows=error_type == "DEPENDENCY_RESOLUTION_FAILED"
         or (error_type == _EXCEPTION and follows_from_another(reason)),
     )
@@ -259,7 +243,7 @@ def _actor_failure(actor: Row, calls: Sequence[Row]) -> Failure | None:
     cause = actor.get("death_cause")
     field, context = next(iter(cause.items()), ("", None)) if isinstance(cause, dict) else ("", None)
     context = context if isinstance(context, dict) else {}
-    message = (_text(context, "error_message") or _text(context, "formatted_exception_string"))[-MAX_MESSAGE:]
+    message = (text_of(context, "error_message") or text_of(context, "formatted_exception_string"))[-MAX_MESSAGE:]
     failed = [row for row in calls if row.get("type") == "ACTOR_TASK"]
     if field == _DEATH and (context.get("reason") == "OWNER_DIED" or _AS_IT_SHOULD.search(message)):
         return _failure_of_calls(actor, failed) if failed else None
@@ -273,7 +257,7 @@ def _actor_failure(actor: Row, calls: Sequence[Row]) -> Failure | None:
     failure = _with_calls(actor, calls, kind, reason, follows=follows)
     return replace(
         failure,
-        node_id=_text(actor, "node_id") or _text(context, "node_id") or failure.node_id,
+        node_id=text_of(actor, "node_id") or text_of(context, "node_id") or failure.node_id,
         pid=pid_of(actor) or pid_of(context) or failure.pid,
         # That of a call may be another one's.
         worker_id="",
@@ -307,7 +291,7 @@ def _ended(message: str) -> Told:
 def _failure_of_calls(actor: Row, calls: Sequence[Row]) -> Failure:
     """Return the failure of an actor by what its failed calls tell, since its own record does not."""
     first = _first(calls)
-    error_type, message = _text(first, "error_type"), _message(first)
+    error_type, message = text_of(first, "error_type"), _message(first)
     if first.get("type") == "ACTOR_CREATION_TASK" and error_type == _EXCEPTION:
         kind, reason, follows = _death(_CREATION, message)
     elif error_type == "ACTOR_UNAVAILABLE":
@@ -324,61 +308,28 @@ def _with_calls(
     actor: Row, calls: Sequence[Row], kind: FailureKind | None, reason: str, *, follows: bool = False
 ) -> Failure:
     first = _first(calls)
-    name = _text(first, "func_or_class_name") or _text(first, "name")
+    name = text_of(first, "func_or_class_name") or text_of(first, "name")
     return Failure(
         "actor",
-        _text(actor, "actor_id"),
+        text_of(actor, "actor_id"),
         # ``Trainer.step`` is a method.
-        _text(actor, "class_name") or name.rpartition(".")[0] or name,
+        text_of(actor, "class_name") or name.rpartition(".")[0] or name,
         kind,
         "ACTOR_DIED",
         reason,
         reason.partition(":")[0],
         at=milliseconds(first.get("end_time_ms")),
-        node_id=_text(first, "node_id"),
+        node_id=text_of(first, "node_id"),
         pid=pid_of(first, "worker_pid"),
-        worker_id=_text(first, "worker_id"),
+        worker_id=text_of(first, "worker_id"),
         attempt=max(map(_attempt, calls), default=0),
-        calls=frozenset(_text(row, "task_id") for row in calls if row.get("type") == "ACTOR_TASK"),
+        calls=frozenset(text_of(row, "task_id") for row in calls if row.get("type") == "ACTOR_TASK"),
         follows=follows,
     )
 
 
 def _first(rows: Sequence[Row]) -> Row:
     return min(rows, key=lambda row: milliseconds(row.get("end_time_ms")) or float("inf"), default={})
-
-
-def _lost_node(node_id: str, node: Row, failed_at: float | None) -> Failure:
-    """Return the loss of a node.
-
-    :param node: its record; empty if there is none.
-    :param failed_at: when the first task or actor failed with it, if any did.
-    """
-    message, end = _text(node, "state_message").strip(), milliseconds(node.get("end_time_ms"))
-    is_dead = node.get("state") != "ALIVE"
-    return Failure(
-        "node",
-        node_id,
-        "",
-        FailureKind.PREEMPTED if is_dead and _PREEMPTED.search(message) else FailureKind.NODE_DIED,
-        "",
-        message if is_dead else "it did not answer; Ray still lists it as alive",
-        message if is_dead else "",
-        # Ray notices the loss of a node seconds after that of its processes.
-        at=min((each for each in (failed_at, end) if each), default=None),
-        node_id=node_id,
-    )
-
-
-def _is_loss(node: Row, job: Row) -> bool:
-    """Return whether a dead node was lost when a job failed, and not removed as one that is idle."""
-    message, end = _text(node, "state_message"), milliseconds(node.get("end_time_ms"))
-    start, job_end = milliseconds(job.get("start_time")), milliseconds(job.get("end_time"))
-    if node.get("state") != "DEAD" or end is None or start is None or job_end is None:
-        return False
-    if not max(start, job_end - _NODE_BEFORE) <= end <= job_end + _NODE_AFTER:
-        return False
-    return not message.startswith("Expected termination") or _PREEMPTED.search(message) is not None
 
 
 def _with_memory(reason: str, message: str) -> str:
@@ -399,10 +350,4 @@ def _attempt(row: Row) -> int:
 
 
 def _message(row: Row) -> str:
-    return _text(row, "error_message")[-MAX_MESSAGE:]
-
-
-def _text(row: Row, column: str) -> str:
-    value = row.get(column)
-    # Without what could not be sent back in a request.
-    return storable(value) if isinstance(value, str) else ""
+    return text_of(row, "error_message")[-MAX_MESSAGE:]

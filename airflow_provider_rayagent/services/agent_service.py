@@ -14,8 +14,12 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundErro
 from airflow_provider_rayagent.services import plugins, ray_responses
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import checked_resources, feasibility_body
-from airflow_provider_rayagent.services.service import Credential, ErrorResponse, standard_phrase
-from airflow_provider_rayagent.services.state_api import REQUEST_SECONDS
+from airflow_provider_rayagent.services.service import (
+    FAILURE_REQUEST_SECONDS,
+    Credential,
+    ErrorResponse,
+    standard_phrase,
+)
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -58,15 +62,15 @@ class AgentFailureRecords:
 
         # The local agent takes these filters, and adds the details; an agent that does not know them ignores them.
         query = urlencode({"job_id": driver_job_id, "state": "FAILED", "limit": limit})
-        return Call("GET", f"tasks/?{query}", "list", convert=convert, read_timeout=REQUEST_SECONDS)
+        return Call("GET", f"tasks/?{query}", "list", convert=convert, read_timeout=FAILURE_REQUEST_SECONDS)
 
     def nodes(self) -> Call:
-        return Call("GET", "nodes/", "list", read_timeout=REQUEST_SECONDS)
+        return Call("GET", "nodes/", "list", read_timeout=FAILURE_REQUEST_SECONDS)
 
     def attempts(self, task_id: str) -> Call:
         # Its last attempt.
         call = AGENT.get_task(task_id)
-        return replace(call, convert=lambda task: [task], read_timeout=REQUEST_SECONDS)
+        return replace(call, convert=lambda task: [task], read_timeout=FAILURE_REQUEST_SECONDS)
 
     def dead_actors(self, *_: Any) -> None:
         return None

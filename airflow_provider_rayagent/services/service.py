@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.services.call import Call, FileContent, Operation, Steps
-    from airflow_provider_rayagent.services.state_api import FailureRecords
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
     from airflow_provider_rayagent.stream.events import Event
@@ -28,6 +27,9 @@ REJECTED = (401, 403)
 """Statuses that may mean that the token is out of date. Ray answers 403 to a wrong token, and 401 to none
 (``ray/_private/authentication/http_token_authentication.py``); an agent, like all FastAPI
 servers, answers 403 to a WebSocket handshake."""
+
+FAILURE_REQUEST_SECONDS = 3
+"""Deadline for one of the requests about failures, all of which together have a few seconds."""
 
 
 class Credential(NamedTuple):
@@ -96,6 +98,28 @@ class LogStreams(Protocol):
 
     def decode_event(self, data: str | bytes, name: str = "") -> Event:
         """Decode one WebSocket message, or the data of one server-sent event named ``name``."""
+
+
+class FailureRecords(Protocol):
+    """What a service tells about the failed parts of a job; ``None`` is what it does not tell."""
+
+    def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
+        """Return the request for the failed attempts of a job's tasks."""
+
+    def dead_actors(self, driver_job_id: str, limit: int) -> Call | None:
+        """Return the request for a job's dead actors."""
+
+    def nodes(self) -> Call:
+        """Return the request for all nodes, dead ones included."""
+
+    def attempts(self, task_id: str) -> Call | None:
+        """Return the request for all attempts of a task."""
+
+    def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
+        """Return the request for the record of a worker process, by its id or its node and pid."""
+
+    def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
+        """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
 
 
 class Service(Protocol):

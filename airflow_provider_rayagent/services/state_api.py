@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.service import FAILURE_REQUEST_SECONDS
 from airflow_provider_rayagent.services.validation import validate_id
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ MAX_ROWS = 10_000
 # A whole number: Ray reads it with int() (``dashboard/state_api_utils.py``), and 2.50 answers any other one with 500.
 STATE_SECONDS = 7
 """Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
-REQUEST_SECONDS = 3
-"""Deadline for one of the requests about failures, all of which together have a few seconds."""
 MAX_ATTEMPTS = 100
 """Rows about one task or one process."""
 MAX_STDERR_BYTES = 262_144
@@ -76,30 +75,8 @@ def row_of(kind: str, value: str) -> Call:
     return rows_of(f"{kind}s", ray_responses.one_row(what), detail=True, equals={f"{kind}_id": value})
 
 
-class FailureRecords(Protocol):
-    """What a service tells about the failed parts of a job; ``None`` is what it does not tell."""
-
-    def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
-        """Return the request for the failed attempts of a job's tasks."""
-
-    def dead_actors(self, driver_job_id: str, limit: int) -> Call | None:
-        """Return the request for a job's dead actors."""
-
-    def nodes(self) -> Call:
-        """Return the request for all nodes, dead ones included."""
-
-    def attempts(self, task_id: str) -> Call | None:
-        """Return the request for all attempts of a task."""
-
-    def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
-        """Return the request for the record of a worker process, by its id or its node and pid."""
-
-    def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
-        """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
-
-
 class RayFailureRecords:
-    """See :class:`FailureRecords`."""
+    """See :class:`.FailureRecords`."""
 
     def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
         # Both are filtered in Ray's control service (GCS), so the time does not depend on the number of other tasks.
@@ -127,15 +104,15 @@ class RayFailureRecords:
             return None
         # By default, the file of a process is that of its standard output.
         which = {"filename": file} if file else {"pid": pid, "suffix": "err"}
-        query = {"node_id": node_id, **which, "lines": lines, "timeout": REQUEST_SECONDS}
+        query = {"node_id": node_id, **which, "lines": lines, "timeout": FAILURE_REQUEST_SECONDS}
         return Call(
             "GET",
             f"api/v0/logs/file?{urlencode(query)}",
             "text",
-            read_timeout=REQUEST_SECONDS,
+            read_timeout=FAILURE_REQUEST_SECONDS,
             max_bytes=MAX_STDERR_BYTES,
         )
 
     def _look(self, resource: str, limit: int, **equals: str) -> Call:
-        call = rows_of(resource, limit=limit, detail=True, seconds=REQUEST_SECONDS, equals=equals)
-        return replace(call, read_timeout=REQUEST_SECONDS + 1)
+        call = rows_of(resource, limit=limit, detail=True, seconds=FAILURE_REQUEST_SECONDS, equals=equals)
+        return replace(call, read_timeout=FAILURE_REQUEST_SECONDS + 1)

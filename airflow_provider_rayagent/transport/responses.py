@@ -60,9 +60,8 @@ def read_response(
     """
     check_status(call, status, headers, body, config)
     # By its type alone: a text may begin as an HTML page does.
-    if call.shape == "text" and not is_html(headers, ""):
-        return body.decode("utf-8", "replace")
-    value = _value(call, status, headers, body, config, loads)
+    is_text = call.shape == "text" and not is_html(headers, "")
+    value = body.decode("utf-8", "replace") if is_text else _value(call, status, headers, body, config, loads)
     if call.convert is None:
         return value
     try:

@@ -71,9 +71,9 @@ def page_of(
 def details_of(job: Job, job_id: str, config: ServiceConfig, look: FailureLook | None = None) -> dict[str, Any]:
     """Return the details of a job.
 
-    :param look: what Ray has recorded about the job, if it FAILED.
-
     ``reason`` is why it did not succeed, in the words of the task log; ``links`` has name and URL of pages about it.
+
+    :param look: what Ray has recorded about the job, if it FAILED.
     """
     redact = redactor_of(job, config.redact)
     failed = known_status(job) in (JobStatus.FAILED, JobStatus.STOPPED)
