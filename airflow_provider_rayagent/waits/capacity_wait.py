@@ -14,6 +14,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.jobs import primitive
 from airflow_provider_rayagent.services.validation import validate_amount, validate_bytes, validate_text
+from airflow_provider_rayagent.text.amounts import shown_amount, unit_of
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.waits.waiting import Wait, WaitOutcome, WaitResult
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     Amounts = Mapping[str, float | None]
 
 _COUNTERS = {"num_gpus": "gpu", "num_cpus": "cpu", "memory_bytes": "memory"}
-_UNITS = {"num_gpus": ("GPU", 1), "num_cpus": ("CPU", 1), "memory_bytes": ("GiB of memory", 2**30)}
+_RESOURCES = {"num_gpus": "GPU", "num_cpus": "CPU", "memory_bytes": "memory"}
 # Larger than the errors of sums of floating-point numbers, and smaller than Ray's unit, 0.0001.
 _TOLERANCE = 1e-6
 MAX_NAME = 200
@@ -200,11 +201,10 @@ class CapacityWait(Wait[CapacityOutcome]):
 
 
 def _shown_amount(name: str, amount: float | None) -> str:
-    unit, size = _UNITS[name]
-    if amount is None:
-        return f"an unknown number of {unit}s" if size == 1 else f"unknown {unit}"
-    number = round(amount / size, 2)
-    return f"{number:g} {unit}{'s' if size == 1 and number != 1 else ''}"
+    if amount is not None:
+        return shown_amount(_RESOURCES[name], amount)
+    unit, size = unit_of(_RESOURCES[name])
+    return f"an unknown number of {unit}s" if size == 1 else f"unknown {unit}"
 
 
 def _places(resources: Row, alive: Sequence[Row], required: Requirement, part: str) -> list[_Place]:
@@ -281,7 +281,8 @@ def shown_free(resources: Row) -> str:
     """Return what a cluster has free of all that it has, as a sentence; an empty string if it lists no node."""
     alive = live_nodes(resources)
     parts = []
-    for name, (unit, size) in _UNITS.items():
+    for name, resource in _RESOURCES.items():
+        unit, size = unit_of(resource)
         amounts = (_amount(resources, alive, alive, name, part) for part in ("available", "total"))
         free, total = ("unknown" if amount is None else f"{amount / size:.4g}" for amount in amounts)
         parts.append(f"{free} of {total} {unit}{'s' if size == 1 else ''}")
