@@ -15,7 +15,7 @@ from airflow_provider_rayagent.services import plugins, ray_responses
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import checked_resources, feasibility_body
 from airflow_provider_rayagent.services.service import (
-    FAILURE_REQUEST_SECONDS,
+    LOOK_REQUEST_SECONDS,
     Credential,
     ErrorResponse,
     standard_phrase,
@@ -56,21 +56,15 @@ class AgentFailureRecords:
     """See :class:`.FailureRecords`. The agent's API lists no actors, processes or their logs."""
 
     def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
-        def convert(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            found = [row for row in rows if row.get("job_id") == driver_job_id and row.get("state") == "FAILED"]
-            return found[:limit]
-
-        # The local agent takes these filters, and adds the details; an agent that does not know them ignores them.
-        query = urlencode({"job_id": driver_job_id, "state": "FAILED", "limit": limit})
-        return Call("GET", f"tasks/?{query}", "list", convert=convert, read_timeout=FAILURE_REQUEST_SECONDS)
+        return _tasks_in(driver_job_id, "FAILED", limit)
 
     def nodes(self) -> Call:
-        return Call("GET", "nodes/", "list", read_timeout=FAILURE_REQUEST_SECONDS)
+        return Call("GET", "nodes/", "list", read_timeout=LOOK_REQUEST_SECONDS)
 
     def attempts(self, task_id: str) -> Call:
         # Its last attempt.
         call = AGENT.get_task(task_id)
-        return replace(call, convert=lambda task: [task], read_timeout=FAILURE_REQUEST_SECONDS)
+        return replace(call, convert=lambda task: [task], read_timeout=LOOK_REQUEST_SECONDS)
 
     def dead_actors(self, *_: Any) -> None:
         return None
@@ -79,6 +73,37 @@ class AgentFailureRecords:
 
     def last_stderr_lines(self, *_: Any, **__: Any) -> None:
         return None
+
+
+class AgentWaitRecords:
+    """See :class:`.WaitRecords`. The agent's API lists no actors, placement groups or runtime environments."""
+
+    def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
+        return _tasks_in(driver_job_id, "PENDING_NODE_ASSIGNMENT", limit)
+
+    def running_tasks(self, driver_job_id: str, limit: int) -> Call:
+        return _tasks_in(driver_job_id, "RUNNING", limit)
+
+    def pending_jobs(self) -> None:
+        return None
+
+    placement_groups = runtime_environments = cluster_status = pending_jobs
+
+    def live_actors(self, limit: int) -> None:  # noqa: ARG002
+        return None
+
+    tasks_of_all = live_actors
+
+
+def _tasks_in(driver_job_id: str, state: str, limit: int) -> Call:
+    """Return the request for a job's tasks in a state."""
+
+    def convert(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row for row in rows if row.get("job_id") == driver_job_id and row.get("state") == state][:limit]
+
+    # The local agent takes these filters, and adds the details; an agent that does not know them ignores them.
+    query = urlencode({"job_id": driver_job_id, "state": state, "limit": limit})
+    return Call("GET", f"tasks/?{query}", "list", convert=convert, read_timeout=LOOK_REQUEST_SECONDS)
 
 
 class AgentService:
@@ -92,6 +117,7 @@ class AgentService:
     # No request of the agent's API takes an offset or a number of lines: each reading of the log is one of all of it.
     can_read_last_lines = False
     failure_records = AgentFailureRecords()
+    wait_records = AgentWaitRecords()
     credentials = (
         # The agent takes its token without a scheme such as Bearer, the two others with the scheme Token.
         Credential(AUTHORIZATION_HEADER, "password"),

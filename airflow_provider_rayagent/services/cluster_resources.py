@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-# ``api/cluster_status`` has the names of resources in camel case, the state API as they are.
-_USAGE_NAMES = {"object_store_memory": "objectStoreMemory"}
 FIELDS = (
     *("collected_at", "stale", "cpu", "memory", "object_store", "gpu", "node_counts", "nodes"),
     *("running_jobs", "total_serve_replicas"),
@@ -41,6 +39,17 @@ def amount_of(value: object) -> float | None:
     # An integer of JSON may be too large for a float, and sums of the largest floats are infinite.
     is_amount = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
     return float(value) if is_amount else None  # type: ignore[arg-type]
+
+
+def used_of(usage: Row | None, resource: str) -> float | None:
+    """Return how much of a resource is in use; ``None`` if that is unknown.
+
+    :param usage: of :func:`usage_of`.
+    """
+    # ``api/cluster_status`` has the names of resources in camel case, the state API as they are (``to_camel_case`` in
+    # ``dashboard/utils.py``).
+    first, *others = resource.split("_")
+    return used_amount((usage or {}).get(first + "".join(each.title() for each in others)))
 
 
 def used_amount(pair: object) -> float | None:
@@ -75,7 +84,7 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
     :raises RayAgentResponseError: if no live node tells its resources in Ray's form.
     """
     _check_form(nodes)
-    rows = [_node(node, _usage_of(node, usage)) for node in nodes]
+    rows = [_node(node, usage_of(node, usage)) for node in nodes]
     alive = [row for row in rows if row["state"] == "ALIVE"]
     gpus = sum_of(row["gpu"] for row in alive)
     # The agent's API has whole numbers here, but a Ray task can take a part of a GPU.
@@ -84,7 +93,7 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
         summary["available_gpus"] = math.floor(gpus["available"])
     # In the agent's form only the cluster has an object store, not the node.
     stores = [
-        _counter(node, "object_store_memory", _usage_of(node, usage)) for node in nodes if node.get("state") == "ALIVE"
+        _counter(node, "object_store_memory", usage_of(node, usage)) for node in nodes if node.get("state") == "ALIVE"
     ]
     return {
         "collected_at": now.isoformat(),
@@ -98,7 +107,11 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
     }
 
 
-def _usage_of(node: Row, usage: Mapping[str, Row] | None) -> Row | None:
+def usage_of(node: Row, usage: Mapping[str, Row] | None) -> Row | None:
+    """Return what of a node is in use.
+
+    :param usage: see :func:`cluster_resources`.
+    """
     # With an autoscaler's configuration, Ray has the nodes' IP addresses there instead of their ids
     # (``update_load_metrics`` in ``autoscaler/_private/monitor.py``).
     usage = usage or {}
@@ -142,7 +155,7 @@ def gpu_status(nodes: Sequence[Row], usage: Mapping[str, Row] | None) -> dict[st
     rows, counters = [], []
     for node in nodes:
         if node.get("state") == "ALIVE":
-            found = _counter(node, "GPU", _usage_of(node, usage))
+            found = _counter(node, "GPU", usage_of(node, usage))
             counters.append(found)
             rows.append(
                 {
@@ -257,7 +270,7 @@ def _counter(node: Row, name: str, usage: Row | None) -> dict[str, float]:
     # for the cluster unknown (:func:`sum_of`).
     if not total:
         return {"total": 0.0, "used": 0.0, "available": 0.0}
-    used = used_amount((usage or {}).get(_USAGE_NAMES.get(name, name)))
+    used = used_of(usage, name)
     if used is None:
         return {"total": total}
     # Ray lends the CPUs of tasks that wait for others, so that more can be in use than there is.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentNotFoundError,
@@ -22,8 +22,9 @@ from airflow_provider_rayagent.services.service import standard_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
 
-    Row = dict[str, Any]
+    Row: TypeAlias = dict[str, Any]
 
 _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
 
@@ -111,6 +112,42 @@ def one_row(what: str) -> Callable[[Any], Row]:
         return max(rows, key=lambda row: amount_of(row.get("attempt_number")) or 0.0)
 
     return convert
+
+
+class ClusterStatus(NamedTuple):
+    """What Ray's autoscaler says of its cluster; nothing if it is the second one, which does not report here.
+
+    :param usage: ``{node_id or IP address: {resource: [used, total]}}``; ``None``: not reported.
+    :param starting_nodes: number of nodes that it adds.
+    :param group_demand: for placement groups that are pending ``[{"bundles": …, "strategy": …}, count]``.
+    :param written_at: when it said so, in seconds since the epoch.
+    """
+
+    usage: dict[str, Row] | None = None
+    starting_nodes: int = 0
+    group_demand: Sequence[Any] = ()
+    written_at: float | None = None
+
+
+def cluster_status(body: Any) -> ClusterStatus:
+    """Return what Ray's autoscaler says of its cluster.
+
+    :raises RayAgentResponseError: if Ray reports the usage in another form.
+    """
+    status: Any = body
+    for key in ("data", "clusterStatus"):
+        status = _part(status, key)
+    report = _part(status, "autoscalerReport")
+    nodes, launches = _part(report, "pendingNodes"), _part(report, "pendingLaunches")
+    demand = _part(_part(status, "loadMetricsReport"), "pgDemand")
+    launched = sum(amount_of(count) or 0.0 for count in launches.values()) if isinstance(launches, dict) else 0.0
+    starting = int(launched) + (len(nodes) if isinstance(nodes, list) else 0)
+    groups = demand if isinstance(demand, list) else ()
+    return ClusterStatus(resource_usage(body), starting, groups, amount_of(_part(status, "time")))
+
+
+def _part(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def resource_usage(body: Any) -> dict[str, Row] | None:

@@ -25,7 +25,7 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
-from airflow_provider_rayagent.services.state_api import RayFailureRecords, row_of, rows_of
+from airflow_provider_rayagent.services.state_api import RayFailureRecords, RayWaitRecords, row_of, rows_of
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -66,6 +66,7 @@ class RayService:
     log_interval = LOG_INTERVAL
     can_read_last_lines = True
     failure_records = RayFailureRecords()
+    wait_records = RayWaitRecords()
 
     def list_jobs(self) -> Call:
         # All jobs at once, unsorted; drivers that are no submitted jobs are among them, without a submission_id.
@@ -158,9 +159,8 @@ class RayService:
 
     def _nodes_and_usage(self) -> Steps:
         nodes = yield self.list_nodes()
-        # Written by Ray's monitor every 5 seconds (``AUTOSCALER_UPDATE_INTERVAL_S`` in ``_private/ray_constants.py``).
-        usage = yield Call("GET", "api/cluster_status", convert=ray_responses.resource_usage)
-        return nodes, usage
+        status = yield self.wait_records.cluster_status()
+        return nodes, status.usage
 
     def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> NoReturn:  # noqa: ARG002
         raise RayAgentUnsupportedError(

@@ -28,8 +28,8 @@ REJECTED = (401, 403)
 (``ray/_private/authentication/http_token_authentication.py``); an agent, like all FastAPI
 servers, answers 403 to a WebSocket handshake."""
 
-FAILURE_REQUEST_SECONDS = 3
-"""Deadline for one of the requests about failures, all of which together have a few seconds."""
+LOOK_REQUEST_SECONDS = 3
+"""Deadline for one of the requests of a look at Ray's records, all of which together have a few seconds."""
 
 
 class Credential(NamedTuple):
@@ -122,6 +122,34 @@ class FailureRecords(Protocol):
         """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
 
 
+class WaitRecords(Protocol):
+    """What a service tells about what waits; ``None`` is what it does not tell."""
+
+    def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
+        """Return the request for a job's tasks, and creations of actors, that wait for a node."""
+
+    def running_tasks(self, driver_job_id: str, limit: int) -> Call:
+        """Return the request for a job's tasks that run."""
+
+    def pending_jobs(self) -> Call | None:
+        """Return the request for the actors that are to start jobs."""
+
+    def live_actors(self, limit: int) -> Call | None:
+        """Return the request for the live actors of all jobs."""
+
+    def tasks_of_all(self, limit: int) -> Call | None:
+        """Return the request for the tasks of all jobs that run."""
+
+    def placement_groups(self) -> Call | None:
+        """Return the request for all placement groups."""
+
+    def runtime_environments(self) -> Call | None:
+        """Return the request for the runtime environments of all nodes."""
+
+    def cluster_status(self) -> Call | None:
+        """Return the request for what is in use and what the autoscaler does."""
+
+
 class Service(Protocol):
     """A service in front of a Ray cluster.
 
@@ -196,6 +224,10 @@ class Service(Protocol):
     @property
     def failure_records(self) -> FailureRecords:
         """What it tells about the failed parts of a job."""
+
+    @property
+    def wait_records(self) -> WaitRecords:
+        """What it tells about what waits."""
 
     @property
     def streams(self) -> LogStreams | None:

@@ -1,4 +1,4 @@
-"""Requests to Ray's state API (``/api/v0``), which lists nodes, tasks, actors and workers. Pure.
+"""Requests to Ray's state API (``/api/v0``), which lists nodes, tasks, actors and so on. Pure.
 
 Sources are named by their file in the ``ray`` package.
 """
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.service import FAILURE_REQUEST_SECONDS
+from airflow_provider_rayagent.services.service import LOOK_REQUEST_SECONDS
 from airflow_provider_rayagent.services.validation import validate_id
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def rows_of(
 ) -> Call:
     """Return the request for the rows of a resource.
 
-    :param resource: ``nodes``, ``tasks``, ``actors`` or ``workers``.
+    :param resource: a path of the state API, such as ``nodes``.
     :param detail: whether rows have all of their columns.
     :param seconds: deadline for Ray's sources.
     :param equals: values of columns, all of which a row must have.
@@ -80,39 +80,70 @@ class RayFailureRecords:
 
     def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
         # Both are filtered in Ray's control service (GCS), so the time does not depend on the number of other tasks.
-        return self._look("tasks", limit, job_id=driver_job_id, state="FAILED")
+        return _look("tasks", limit, job_id=driver_job_id, state="FAILED")
 
     def dead_actors(self, driver_job_id: str, limit: int) -> Call:
-        return self._look("actors", limit, job_id=driver_job_id, state="DEAD")
+        return _look("actors", limit, job_id=driver_job_id, state="DEAD")
 
     def nodes(self) -> Call:
-        return self._look("nodes", MAX_ROWS)
+        return _look("nodes", MAX_ROWS)
 
     def attempts(self, task_id: str) -> Call | None:
-        return self._look("tasks", MAX_ATTEMPTS, task_id=task_id) if _ID_FORMS["task"].fullmatch(task_id) else None
+        return _look("tasks", MAX_ATTEMPTS, task_id=task_id) if _ID_FORMS["task"].fullmatch(task_id) else None
 
     def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
         if _ID_FORMS["worker"].fullmatch(worker_id):
-            return self._look("workers", 1, worker_id=worker_id)
+            return _look("workers", 1, worker_id=worker_id)
         if pid is None or not _ID_FORMS["node"].fullmatch(node_id):
             return None
         # Another process can have had the same pid.
-        return self._look("workers", MAX_ATTEMPTS, node_id=node_id, pid=str(pid))
+        return _look("workers", MAX_ATTEMPTS, node_id=node_id, pid=str(pid))
 
     def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
         if not _ID_FORMS["node"].fullmatch(node_id) or not (file or pid):
             return None
         # By default, the file of a process is that of its standard output.
         which = {"filename": file} if file else {"pid": pid, "suffix": "err"}
-        query = {"node_id": node_id, **which, "lines": lines, "timeout": FAILURE_REQUEST_SECONDS}
+        query = {"node_id": node_id, **which, "lines": lines, "timeout": LOOK_REQUEST_SECONDS}
         return Call(
             "GET",
             f"api/v0/logs/file?{urlencode(query)}",
             "text",
-            read_timeout=FAILURE_REQUEST_SECONDS,
+            read_timeout=LOOK_REQUEST_SECONDS,
             max_bytes=MAX_STDERR_BYTES,
         )
 
-    def _look(self, resource: str, limit: int, **equals: str) -> Call:
-        call = rows_of(resource, limit=limit, detail=True, seconds=FAILURE_REQUEST_SECONDS, equals=equals)
-        return replace(call, read_timeout=FAILURE_REQUEST_SECONDS + 1)
+
+class RayWaitRecords:
+    """See :class:`.WaitRecords`."""
+
+    def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
+        # Both are filtered in the GCS, as the tasks below.
+        return _look("tasks", limit, job_id=driver_job_id, state="PENDING_NODE_ASSIGNMENT")
+
+    def running_tasks(self, driver_job_id: str, limit: int) -> Call:
+        return _look("tasks", limit, job_id=driver_job_id, state="RUNNING")
+
+    def pending_jobs(self) -> Call:
+        return _look("actors", MAX_ROWS, class_name="JobSupervisor", state="PENDING_CREATION")
+
+    def live_actors(self, limit: int) -> Call:
+        return _look("actors", limit, state="ALIVE")
+
+    def tasks_of_all(self, limit: int) -> Call:
+        return _look("tasks", limit, state="RUNNING")
+
+    def placement_groups(self) -> Call:
+        return _look("placement_groups", MAX_ROWS)
+
+    def runtime_environments(self) -> Call:
+        return _look("runtime_envs", MAX_ROWS)
+
+    def cluster_status(self) -> Call:
+        # Written by Ray's monitor every 5 seconds (``AUTOSCALER_UPDATE_INTERVAL_S`` in ``_private/ray_constants.py``).
+        return Call("GET", "api/cluster_status", convert=ray_responses.cluster_status)
+
+
+def _look(resource: str, limit: int, **equals: str) -> Call:
+    call = rows_of(resource, limit=limit, detail=True, seconds=LOOK_REQUEST_SECONDS, equals=equals)
+    return replace(call, read_timeout=LOOK_REQUEST_SECONDS + 1)
