@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent / "unit" / "failures" / "records"
 _ATTEMPTS = "api/v0/tasks task_id="
 _PLACES = (
     (re.compile(r"/[^\s\"'\\=]*?(?=/(?:lib/python[\d.]+|bin/python)\b)"), "/venv"),
-    (re.compile(r"/tmp/pytest-[^\s\"'\\]*?/failures\d+(?=/)"), "/jobs"),
+    (re.compile(r"/tmp/pytest-[^\s\"'\\]*?/(?:failures|waits)\d+(?=/)"), "/jobs"),
     (re.compile(r"/tmp/rr-\w+(?=/)"), "/tmp"),
 )
 """Paths of the machine on which the answers were recorded, and those that are stored."""
@@ -42,6 +42,13 @@ def key_of(call: Call) -> str:
     values = [value for name, value in pairs if name == "filter_values"]
     others = [f"{name}={value}" for name, value in pairs if not name.startswith("filter_")]
     return " ".join([path, *map("=".join, zip(columns, values, strict=True)), *others])
+
+
+def without_places(text: str) -> str:
+    """Return a text without paths of the machine on which it was recorded."""
+    for place, stored in _PLACES:
+        text = place.sub(stored, text)
+    return text
 
 
 class Recorder:
@@ -60,9 +67,7 @@ class Recorder:
         """Store a job and the answers in a file of this name."""
         FOLDER.mkdir(exist_ok=True)
         text = json.dumps({"job": dict(job), "answers": self.answers}, indent=1, ensure_ascii=False)
-        for place, stored in _PLACES:
-            text = place.sub(stored, text)
-        (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        (FOLDER / f"{name}.json").write_text(without_places(text) + "\n", encoding="utf-8")
 
 
 def replayed(name: str, service: Service = RAY) -> tuple[dict[str, Any], FailureLook]:

@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from airflow_provider_rayagent.activity.demands import waiting_demands
 from airflow_provider_rayagent.services.jobs import has_ended, id_of
 from airflow_provider_rayagent.text.sanitization import sanitized
-from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 MAX_GROUPS = 50
-_STATE = "PENDING_NODE_ASSIGNMENT"
-_ACTOR_TYPE = "ACTOR_CREATION_TASK"
-_TYPES = {"NORMAL_TASK": "task", _ACTOR_TYPE: "actor"}
-"""Types of tasks that Ray assigns to nodes. A method of an actor waits for the actor, which has a row of its own."""
-_JOB_SUPERVISOR = "JobSupervisor."
-"""Begins the name of the actor that starts a job (``dashboard/modules/job/job_supervisor.py``): that job waits."""
 
 
 class WaitingTasks(TypedDict):
@@ -46,18 +40,9 @@ def waiting_tasks(tasks: Iterable[Row], jobs: Sequence[Row], redact: Callable[[s
     # Ray calls the tasks of an ended job pending for 15 more seconds (``gcs_mark_task_failed_on_job_done_delay_ms``).
     ended = {str(job["job_id"]) for job in jobs if job.get("job_id") and has_ended(job)}
     counts: Counter[tuple[str, ...]] = Counter()
-    for task in tasks:
-        name = str(task.get("name") or task.get("func_or_class_name") or "")
-        kind = _TYPES.get(str(task.get("type") or "NORMAL_TASK"))
-        if task.get("state") != _STATE or kind is None or name.startswith(_JOB_SUPERVISOR):
-            continue
-        job_id = str(task.get("job_id") or "")
-        if job_id in ended:
-            continue
-        resources = task.get("required_resources")
-        # As text, since the key of a Counter must be hashable; sorted, since equal resources may come in any order.
-        needed = json.dumps(storable(resources), sort_keys=True) if isinstance(resources, dict) else "{}"
-        counts[kind, name, job_id, needed] += 1
+    for demand, count in waiting_demands(tasks).items():
+        if demand.job_id not in ended:
+            counts[demand.kind, demand.name, demand.job_id, demand.needed] += count
     groups = [
         {"kind": kind, "name": name, "job_id": ids.get(job), "resources": json.loads(needed), "count": count}
         for (kind, name, job, needed), count in counts.most_common(MAX_GROUPS)

@@ -26,6 +26,7 @@ WITHOUT_AIRFLOW = (
     "render",
     "failures",
     "waits",
+    "activity",
 )
 LAYERS = (
     *WITHOUT_AIRFLOW,

@@ -1,0 +1,1 @@
+"""What a job does before it ends: why it waits."""
