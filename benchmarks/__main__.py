@@ -41,6 +41,7 @@ CASES = (
     "take_over",
     "resuming",
     "plain_ray",
+    "waits",
     "ray_client",
     "viewers",
     "page",

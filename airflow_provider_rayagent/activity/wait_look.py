@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
     Redact = Callable[[str], str]
 
-MAX_TASKS = 1_000
+MAX_TASKS = 100
 """Waiting tasks that are read."""
 MAX_DEMANDS = 10
 """Placement groups, and kinds of waiting tasks, that are considered; the kinds with the most tasks first."""

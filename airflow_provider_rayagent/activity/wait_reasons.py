@@ -52,7 +52,7 @@ def reason_of_demand(
 ) -> WaitReason | None:
     """Return why a demand is not met; ``None`` if Ray's records do not tell.
 
-    :param count: number of tasks or actors with this demand, such as ``at least 1,000``.
+    :param count: number of tasks or actors with this demand, such as ``at least 100``.
     :param environments: rows of Ray's state API about runtime environments that are being set up.
     """
     # Just after the start of a cluster, no node is listed.

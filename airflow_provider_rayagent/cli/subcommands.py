@@ -48,6 +48,11 @@ def jobs(args: Namespace) -> ExitCode:
                 from airflow_provider_rayagent.cli.logs import report_failure
 
                 report_failure(hook, job, args.job_id, redact)
+            elif not has_ended(job):
+                from airflow_provider_rayagent.run.wait_watch import reason_of_wait
+
+                if reason := reason_of_wait(hook.config, args.job_id, job):
+                    report(f"Job {args.job_id} waits: {reason.text}.")
     return ExitCode.SUCCESS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import aclosing
+from contextlib import aclosing, closing, nullcontext
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.end import End
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.render.records import JobRecords
+    from airflow_provider_rayagent.run.wait_watch import WaitWatch
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.transport.tail_driver import Follower
 
@@ -41,14 +42,20 @@ class Sink:
         return True
 
 
-async def follow(follower: Follower, records: JobRecords, sink: Sink) -> None:
-    """Write the records of a job to a sink until the following ends, or until the sink ends it."""
+async def follow(follower: Follower, records: JobRecords, sink: Sink, watch: WaitWatch | None = None) -> None:
+    """Write the records of a job to a sink until the following ends, or until the sink ends it.
+
+    :param watch: tells why the job waits; ``None``: nobody does.
+    """
     # Closing the iterator closes its connections.
-    async with aclosing(follower.items()) as found:
-        async for items in found:
-            for portion in in_portions(await sink.take(follower, items), sink.portion):
-                await sink.write(records.render(portion, time.monotonic()))
-            if not await sink.wrote(follower, records, items):
-                return
+    with nullcontext() if watch is None else closing(watch):
+        async with aclosing(follower.items()) as found:
+            async for items in found:
+                for portion in in_portions(await sink.take(follower, items), sink.portion):
+                    await sink.write(records.render(portion, time.monotonic()))
+                if watch is not None and (told := watch.records(follower, items)):
+                    await sink.write(told)
+                if not await sink.wrote(follower, records, items):
+                    return
     # A process that goes on after a single check does not see what is held back.
     await sink.write(records.flush() if follower.end is End.CHECKED_ONCE else records.finish())

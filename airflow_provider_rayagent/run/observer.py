@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from airflow_provider_rayagent.render.joined_records import Joiner
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.run.follow import Sink, follow
+from airflow_provider_rayagent.run.wait_watch import WaitWatch
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
@@ -135,6 +137,11 @@ class JobObserver(Sink):
         # One for all followers of this task.
         self._task_log = TaskLog(log)
 
+    @cached_property
+    def _watch(self) -> WaitWatch:
+        # One for all followers, so that a reason is told once; not before the connection is needed.
+        return WaitWatch(self.client.config, self.job_id)
+
     def wait_for_status(self) -> BlockingFollower:
         """Wait until the status can be read; do not read the log."""
         return self._run(replace(self.settings, forward=False, once=True), None)
@@ -194,7 +201,7 @@ class JobObserver(Sink):
         records = self.options.records_of(follower, self.position)
         with self.metrics.following(follower):
             try:
-                finish(follow(follower, records, self))
+                finish(follow(follower, records, self, self._watch))
             except BaseException:
                 # Airflow's timeout, above all. The task ends, or has another look at the job.
                 self._task_log.write(records.finish())

@@ -145,6 +145,16 @@ class JobStartingOperator(JobFollowingOperator):
             return asked
         return f"{asked} {free}".rstrip()
 
+    def _why(self, context: Context, job_id: str, job: Mapping[str, Any] | None) -> str:
+        """Return why a job waits, for the end of a message."""
+        from airflow_provider_rayagent.run.wait_watch import reason_of_wait
+
+        reason = reason_of_wait(self.hook.config, job_id, job) if job else None
+        if reason is not None and not reason.is_momentary:
+            return f": {reason.text}."
+        check = "Check the free resources of the cluster, and the queue of the agent if there is one."
+        return f". {check}{self._free_resources(self._work(context).required)}"
+
     def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
         if outcome.end is End.NOT_STARTED:
             waits = self._waits_for_start(context, outcome)
@@ -157,8 +167,7 @@ class JobStartingOperator(JobFollowingOperator):
             status = jobs.shown_status(outcome.job, redact) if outcome.job else f"unknown to {label}"
             error = RayAgentJobNotStartedError(
                 f"Job {run.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
-                f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
-                f"{self._free_resources(self._work(context).required)}"
+                f"{status}{self._why(context, run.job_id, outcome.job)}"
             )
             error.is_waited_for = waits
             raise error

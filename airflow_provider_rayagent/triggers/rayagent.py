@@ -21,6 +21,7 @@ from airflow_provider_rayagent.run.follow_options import FollowOptions, known_ar
 from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.run.observer import log_last_lines
 from airflow_provider_rayagent.run.outcome import Outcome
+from airflow_provider_rayagent.run.wait_watch import WaitWatch
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.resume_delay import pause_until_resumable
@@ -177,7 +178,8 @@ class RayAgentJobTrigger(BaseTrigger):
             metrics = JobMetrics(self.rayagent_conn_id, "deferred", team=self.options.team_name, among=followed_jobs)
             records = options.records_of(follower, start)
             xcoms = TriggerXComs(self.task_instance)
-            links = TriggerLinks(xcoms, (await hook.get_async_conn()).config, self.job_id)
+            config = (await hook.get_async_conn()).config
+            links = TriggerLinks(xcoms, config, self.job_id)
             message_xcoms = MessageXComs(xcoms.set, self.log, self.job_id, self.options.printed_links)
 
             async def push_messages() -> bool:
@@ -197,7 +199,7 @@ class RayAgentJobTrigger(BaseTrigger):
                     )
                 )
                 try:
-                    await follow(follower, records, sink)
+                    await follow(follower, records, sink, WaitWatch(config, self.job_id))
                 finally:
                     # A save that is still in progress must not come after the last one below.
                     saver.cancel()

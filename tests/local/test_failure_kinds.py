@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-import sys
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,8 +30,7 @@ from tests.local.failing_programs import (
     SMALL,
     WAITING,
 )
-from tests.stack.interpreters import interpreter
-from tests.stack.ray import Cluster, cluster
+from tests.local.ray_releases import cluster_of
 from tests.stack.watch import PATIENCE, wait_until
 from tests.tail.figures import figure
 
@@ -44,6 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.services.call import Call
     from tests.stack.agent import LocalAgent
+    from tests.stack.ray import Cluster
 
 pytestmark = pytest.mark.ray
 
@@ -85,12 +83,7 @@ def told_by_ray(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     """What is said about jobs of a plain Ray after their end."""
     folder = tmp_path_factory.mktemp("failures")
     oldest = request.param == "oldest"
-    python = interpreter("RAYAGENT_OLDEST_RAY_PYTHON", "ray") if oldest else sys.executable
-    with ExitStack() as stack:
-        ray = stack.enter_context(cluster(python=python))
-        while oldest and not ray.survives_its_start():
-            stack.close()
-            ray = stack.enter_context(cluster(python=python))
+    with cluster_of(request.param) as ray:
         # One after the other: nodes that start at once choose the same names for their sockets.
         doomed = ray.add_node(DOOMED)
         ray.add_node(SMALL, LOW_ON_MEMORY)

@@ -113,8 +113,12 @@ def test_a_task_that_is_cleared_while_its_job_is_pending_succeeds_with_another_j
     wait_until(lambda: cpus_of(system)["available"] == 0 or None, "the job holds no CPUs")
     release = system.programs / "needs_cpu"
     task = system.start("system_submit_needs_cpu", SUBMIT.task_id, conn_id=plain_ray, release=str(release))
+    deferred = system.start("system_submit_needs_cpu_deferred", SUBMIT.task_id, conn_id=plain_ray, release=str(release))
     task.wait_for_text("is PENDING")
     first = only_job(system, task)
+    # In a worker and deferred, the reason is told after a while.
+    for each in (task, deferred):
+        each.wait_for_text(f"waits: it requires 1 CPU; free: 0 of {cpus:g} CPUs")
 
     ACTS[CLEARED](system.airflow, task)
     task.wait_for_text("already exists (PENDING); attaching", try_number=2)
@@ -124,6 +128,8 @@ def test_a_task_that_is_cleared_while_its_job_is_pending_succeeds_with_another_j
 
     system.agent.wait(first)
     task.assert_has_ended("success", 2)
+    deferred.wait()
+    deferred.assert_has_ended("success", 1)
     assert {job_id: system.agent.job(job_id)["status"] for job_id in jobs_of(system, task)} == {
         first: "STOPPED",
         numbered(first, 2): "SUCCEEDED",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.run import record_looks
 from airflow_provider_rayagent.transport.environment import CA_VARIABLES
 from tests.level import load_profile
 from tests.tail.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
@@ -117,7 +118,10 @@ def is_of_the_page(thread: threading.Thread) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_left() -> Iterator[None]:
+def _no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # The thread that looks why jobs wait stays for the next look.
+    for name in ("IDLE_SECONDS", "KEPT_SECONDS"):
+        monkeypatch.setattr(record_looks, name, 0.1)
     before = set(threading.enumerate())
     yield
     left = [thread for thread in threading.enumerate() if thread not in before and not is_of_the_page(thread)]

@@ -46,6 +46,7 @@ SUBMISSIONS = {
     **VARIANTS,
     "_kept": DEFERRED | {"stop_job_on_kill": False},
     "_needs_cpu": {"entrypoint_num_cpus": 1},
+    "_needs_cpu_deferred": DEFERRED | {"entrypoint_num_cpus": 1},
 }
 
 for suffix, options in SUBMISSIONS.items():

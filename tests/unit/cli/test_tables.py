@@ -100,6 +100,16 @@ def test_one_job_is_shown_without_its_secrets(service: Any, connect: Connect, ai
     assert any(line.split(" | ")[0].strip() == "status" for line in table.splitlines())
 
 
+def test_why_a_job_waits_is_shown_with_it(connect: Connect, airflow: Airflow) -> None:
+    actor = {"name": "_ray_internal_job_actor_j1", "required_resources": {"GPU": 64.0, "hunter2-secret": 1.0}}
+    answers = {"GET api/v0/actors": [Answer(200, {"data": {"result": {"result": [actor]}}})]}
+    with ScriptedAgent(job("j1", 1, "PENDING"), nodes=NODES, answers=answers, service="ray") as agent:
+        connect(agent, extra={"service": "ray"}, password="hunter2-secret")
+        done = airflow("jobs", "j1")
+    assert done.code == 0
+    assert done.err == ("Job j1 waits: it requires 64 GPUs and 1 ***; no node has more than 4 GPUs or any ***.\n")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_nodes_are_listed(service: Any, ask: Ask) -> None:
     rows = json.loads(ask(ScriptedAgent(nodes=NODES, service=service), "nodes", "-o", "json").out)
