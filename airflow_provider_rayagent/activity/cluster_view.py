@@ -11,6 +11,7 @@ from airflow_provider_rayagent.services.cluster_resources import total_of, usage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_rayagent.activity.wait_reasons import WaitReason
     from airflow_provider_rayagent.services.ray_responses import ClusterStatus
 
     Row = Mapping[str, Any]
@@ -23,13 +24,15 @@ class ClusterView:
     :param rows: rows of Ray's state API about all nodes.
     :param status: of the autoscaler.
     :param groups: rows about all placement groups that are not placed.
-    :param kept: what looks have found that is the same for other jobs.
+    :param obstacles: what looks have found that is the same for other jobs, by what these require.
     """
 
     rows: Sequence[Row]
     status: ClusterStatus
     groups: Sequence[Row] = ()
-    kept: dict[object, Any] = field(default_factory=dict)
+    obstacles: dict[tuple[str, str], WaitReason | None] = field(default_factory=dict)
+    _free: dict[tuple[int, str], float | None] = field(default_factory=dict, init=False)
+    _used: dict[str, float | None] = field(default_factory=dict, init=False)
 
     @cached_property
     def nodes(self) -> list[Row]:
@@ -43,21 +46,18 @@ class ClusterView:
     def free(self, node: Row, resource: str) -> float | None:
         """Return how much of a resource is free on one of the live nodes; ``None`` if that is unknown."""
         key = (id(node), resource)
-        if key not in self.kept:
+        if key not in self._free:
             total, used = total_of(node, resource), used_of(self._usage[id(node)], resource)
             # Ray reports no usage of what a node does not have.
-            self.kept[key] = total if not total else None if used is None else max(total - used, 0.0)
-        found: float | None = self.kept[key]
-        return found
+            self._free[key] = total if not total else None if used is None else max(total - used, 0.0)
+        return self._free[key]
 
     def used(self, resource: str) -> float | None:
         """Return how much of a resource is in use on all nodes; ``None`` if that is unknown."""
-        key = ("used", resource)
-        if key not in self.kept:
+        if resource not in self._used:
             found = [used_of(self._usage[id(node)], resource) for node in self.nodes if total_of(node, resource)]
-            self.kept[key] = None if None in found else sum(filter(None, found))
-        used: float | None = self.kept[key]
-        return used
+            self._used[resource] = None if None in found else sum(filter(None, found))
+        return self._used[resource]
 
     def address(self, node_id: str) -> str:
         """Return the IP address of a node, or its id if that is unknown."""

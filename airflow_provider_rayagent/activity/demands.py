@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from airflow_provider_rayagent.services.cluster_resources import amount_of
+from airflow_provider_rayagent.services.service import JOB_SUPERVISOR, WAITING_STATE
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
 
@@ -21,17 +22,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["job", "task", "actor"]
 
-_STATE = "PENDING_NODE_ASSIGNMENT"
 _KINDS: Mapping[str, Kind] = {"NORMAL_TASK": "task", "ACTOR_CREATION_TASK": "actor"}
 """Types of tasks that Ray assigns to nodes. A method of an actor waits for the actor, which has a row of its own."""
-_JOB_SUPERVISOR = "JobSupervisor."
-"""Begins the name of the actor that starts a job (``dashboard/modules/job/job_supervisor.py``): that job waits."""
 SUPERVISOR_PREFIX = "_ray_internal_job_actor_"
-"""Begins the name of that actor, before the job's id (``JOB_ACTOR_NAME_TEMPLATE`` in ``dashboard/modules/job``)."""
+"""Begins the name of the actor that starts a job, before the job's id (``JOB_ACTOR_NAME_TEMPLATE`` in
+``dashboard/modules/job``)."""
 _BUILT_PARTS = ("pip", "uv", "conda", "working_dir", "py_modules", "image_uri", "container", "java_jars", "plugins")
 """Parts of a runtime environment that take time to set up."""
-
-
 MAX_NAME = 200
 """Characters of a name in a message."""
 
@@ -81,7 +78,9 @@ def waiting_demands(tasks: Iterable[Row]) -> Counter[Demand]:
     for task in tasks:
         name = str(task.get("name") or task.get("func_or_class_name") or "")
         kind = _KINDS.get(str(task.get("type") or "NORMAL_TASK"))
-        if task.get("state") == _STATE and kind is not None and not name.startswith(_JOB_SUPERVISOR):
+        # Of an actor that starts a job, that job waits.
+        is_job = name.startswith(f"{JOB_SUPERVISOR}.")
+        if task.get("state") == WAITING_STATE and kind is not None and not is_job:
             info = task.get("runtime_env_info")
             counts[
                 _demand(task, kind, name, info.get("serialized_runtime_env") if isinstance(info, dict) else None)
@@ -97,6 +96,12 @@ def demand_of_job(actor: Row) -> Demand:
     demand = _demand(actor, "job", "", actor.get("serialized_runtime_env"))
     # Ray starts a job that requires nothing on the head (``job_manager.py``).
     return demand if demand.resources else demand._replace(selector="{}")
+
+
+def supervised_job(actor: Row) -> str | None:
+    """Return the id of the job that an actor starts; ``None`` for any other actor."""
+    name = str(actor.get("name"))
+    return name.removeprefix(SUPERVISOR_PREFIX) if name.startswith(SUPERVISOR_PREFIX) else None
 
 
 def built_environment(serialized: object) -> Any:
@@ -145,4 +150,5 @@ def _demand(row: Row, kind: Kind, name: str, environment: object) -> Demand:
 
 
 def _sorted(value: object) -> str:
-    return json.dumps(storable(value), sort_keys=True) if isinstance(value, dict) else "{}"
+    # Most rows have no labels.
+    return json.dumps(storable(value), sort_keys=True) if isinstance(value, dict) and value else "{}"

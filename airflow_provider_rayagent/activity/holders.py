@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from airflow_provider_rayagent.activity.demands import SUPERVISOR_PREFIX, amounts_of, bundles_of
+from airflow_provider_rayagent.activity.demands import amounts_of, bundles_of, supervised_job
+from airflow_provider_rayagent.services.service import JOB_SUPERVISOR
 from airflow_provider_rayagent.text.amounts import shown_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     Row = Mapping[str, Any]
 
@@ -38,20 +39,15 @@ def shown_holders(held: Holdings, resource: str, used: float, own: str) -> str:
     return f", held by {', '.join(names[:MAX_HOLDERS])}{f' and {more} more' if more > 0 else ''}"
 
 
-def holdings(
-    jobs: Iterable[Row], *, actors: Sequence[Row], tasks: Sequence[Row], groups: Iterable[Row], limit: int
-) -> Holdings:
-    """Return what each job holds; nothing if the lists may be incomplete.
+def holdings(jobs: Iterable[Row], *, actors: Iterable[Row], tasks: Iterable[Row], groups: Iterable[Row]) -> Holdings:
+    """Return what each job holds.
 
     The arguments are rows of Ray's APIs, with their details.
 
     :param actors: those that are alive.
     :param tasks: those that run.
-    :param limit: how many actors and tasks were asked for.
     """
     held: Holdings = {}
-    if max(len(actors), len(tasks)) >= limit:
-        return held
     names = {str(job.get("job_id")): str(job["submission_id"]) for job in jobs if job.get("submission_id")}
     # A method of an actor uses what the actor holds.
     rows = [*actors, *(task for task in tasks if task.get("type") == "NORMAL_TASK")]
@@ -74,8 +70,7 @@ def _holder(row: Row, column: str, names: Mapping[str, str]) -> str:
 
     :param names: ids of submitted jobs by those of their drivers.
     """
-    name = str(row.get("name"))
-    if row.get("class_name") == "JobSupervisor" and name.startswith(SUPERVISOR_PREFIX):
-        return name.removeprefix(SUPERVISOR_PREFIX)
+    if row.get("class_name") == JOB_SUPERVISOR and (job_id := supervised_job(row)) is not None:
+        return job_id
     driver = str(row.get(column))
     return names.get(driver, f"driver {driver}")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.activity.cluster_view import ClusterView
-from airflow_provider_rayagent.activity.demands import SUPERVISOR_PREFIX, Demand, demand_of_job
+from airflow_provider_rayagent.activity.demands import demand_of_job, supervised_job
 from airflow_provider_rayagent.activity.holders import holdings
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call
@@ -49,7 +49,7 @@ class SharedRecords:
 
     def demand_of_pending(self, job_id: str) -> Steps:
         """Return the operation whose result is what a job requires that has not started; ``None``: unknown."""
-        for seconds in (KEPT_SECONDS, NEW_JOB_SECONDS):
+        for seconds in (math.inf, NEW_JOB_SECONDS):
             demands = yield from self._get("pending jobs", self._pending_jobs, seconds)
             if job_id in demands:
                 return demands[job_id]
@@ -78,13 +78,7 @@ class SharedRecords:
 
     def _pending_jobs(self) -> Steps:
         rows = yield from _answer(self.service.wait_records.pending_jobs())
-        names = ((str(row.get("name")), row) for row in rows or ())
-        found: dict[str, Demand] = {
-            name.removeprefix(SUPERVISOR_PREFIX): demand_of_job(row)
-            for name, row in names
-            if name.startswith(SUPERVISOR_PREFIX)
-        }
-        return found
+        return {job_id: demand_of_job(row) for row in rows or () if (job_id := supervised_job(row)) is not None}
 
     def _groups_and_status(self) -> Steps:
         # At the same time, since the status tells the strategies of the groups.
@@ -112,14 +106,20 @@ class SharedRecords:
         records = self.service.wait_records
         actors = yield from _answer(records.live_actors(MAX_HOLDINGS))
         tasks = yield from _answer(records.tasks_of_all(MAX_HOLDINGS))
+        if max(len(actors), len(tasks)) >= MAX_HOLDINGS:
+            # There may be more.
+            return {}
         groups, _ = yield from self._get("groups", self._groups_and_status)
         jobs = yield from _answer(self.service.list_jobs())
-        return holdings(jobs, actors=actors, tasks=tasks, groups=groups, limit=MAX_HOLDINGS)
+        return holdings(jobs, actors=actors, tasks=tasks, groups=groups)
 
-    def _get(self, name: str, ask: Callable[[], Steps], seconds: float | None = None) -> Steps:
-        """Return what is kept under a name, or else what an operation results in."""
+    def _get(self, name: str, ask: Callable[[], Steps], seconds: float = math.inf) -> Steps:
+        """Return what is kept under a name, or else what an operation results in.
+
+        :param seconds: how old it may be, if that is less than :data:`KEPT_SECONDS`.
+        """
         at, found = self._kept.get(name, (-math.inf, None))
-        if self._clock() - at >= (KEPT_SECONDS if seconds is None else min(seconds, KEPT_SECONDS)):
+        if self._clock() - at >= min(seconds, KEPT_SECONDS):
             try:
                 found = yield from ask()
             except RayAgentError as error:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.activity.demands import MAX_NAME, amounts_of, built_environment, bundles_of
-from airflow_provider_rayagent.services.cluster_resources import total_of
+from airflow_provider_rayagent.services.cluster_resources import TOLERANCE, total_of
 from airflow_provider_rayagent.text.amounts import is_mark, shown_amount, shown_number, shown_resources, shown_unit
 from airflow_provider_rayagent.text.sanitization import sanitize
 
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
     Bundle = tuple[tuple[str, float], ...]
 
-_TOLERANCE = 1e-6
-"""Larger than the errors of sums of floating-point numbers, and smaller than Ray's unit, 0.0001."""
 MAX_PARTS = 3
-"""Resources, kinds of tasks, or jobs that one sentence names."""
+"""Resources, or kinds of bundles, that one sentence names."""
 _CHOICE = re.compile(r"(!?)in\((.*)\)", re.DOTALL)
 _SPREAD = "STRICT_SPREAD"
 _PACK = "STRICT_PACK"
@@ -65,15 +63,17 @@ def reason_of_demand(
     )
     asked = f"{subject} require{'s' if is_one else ''} {_shown_demand(demand)}{'' if is_one else ' each'}"
     key = (demand.needed, demand.selector)
-    if key not in cluster.kept:
-        cluster.kept[key] = _obstacle(demand.resources, demand.labels, cluster)
-    found: WaitReason | None = cluster.kept[key]
+    if key not in cluster.obstacles:
+        cluster.obstacles[key] = _obstacle(demand.resources, demand.labels, cluster)
+    found = cluster.obstacles[key]
     node_id = _set_up_on(demand.environment, environments)
     if found is not None:
         reason = _of(who, asked, found, cluster)
+        if node_id is None or found.is_lasting:
+            return reason
         # Ray sets up an environment after it has given the resources, which then are in use; but it may be for another.
-        text = f"{reason.text}; an equal runtime environment is being set up on node {cluster.address(node_id or '')}"
-        return reason if node_id is None or found.is_lasting else reason._replace(text=text, scarce=())
+        text = f"{reason.text}; an equal runtime environment is being set up on node {cluster.address(node_id)}"
+        return reason._replace(text=text, scarce=())
     if node_id is not None:
         owner = "its runtime environment" if demand.kind == "job" else f"the runtime environment of {subject}"
         text = f"{owner} is being set up on node {cluster.address(node_id)}"
@@ -177,7 +177,7 @@ def _obstacle_of_sum(needed: Mapping[str, float], cluster: ClusterView) -> WaitR
     for is_lasting in (True, False):
         for name, amount in needed.items():
             found = [total_of(node, name) if is_lasting else cluster.free(node, name) for node in cluster.nodes]
-            if None in found or (total := sum(filter(None, found))) >= amount - _TOLERANCE:
+            if None in found or (total := sum(filter(None, found))) >= amount - TOLERANCE:
                 continue
             if is_lasting:
                 return WaitReason(("lacking", name), f"the cluster has {shown_amount(name, total)}", is_lasting=True)
@@ -187,7 +187,7 @@ def _obstacle_of_sum(needed: Mapping[str, float], cluster: ClusterView) -> WaitR
 
 def _has(have: float | None, amount: float) -> bool:
     # An unknown amount may be enough.
-    return have is None or have >= amount - _TOLERANCE
+    return have is None or have >= amount - TOLERANCE
 
 
 def _fits(node: Row, required: Mapping[str, float], cluster: ClusterView, *, free: bool) -> bool:
@@ -208,7 +208,7 @@ def _shown_free(cluster: ClusterView, nodes: Sequence[Row], resource: str) -> st
     totals = [total_of(node, resource) or 0.0 for node in nodes]
     total = shown_number(resource, sum(totals))
     text = f"{shown_number(resource, sum(free))} of {total} {shown_unit(resource, total)}"
-    is_spread = sum(free) - max(free) > _TOLERANCE
+    is_spread = sum(free) - max(free) > TOLERANCE
     return f"{text}, at most {shown_number(resource, max(free))} on one node" if is_spread else text
 
 
@@ -227,14 +227,14 @@ def _has_labels(node: Row, selector: Mapping[str, str]) -> bool:
 
 
 def _set_up_on(environment: str, rows: Iterable[Row]) -> str | None:
-    """Return the id of a node that sets up a runtime environment; ``None`` if no node does."""
+    """Return the id of a node that sets up a runtime environment; ``None`` if no node does.
+
+    :param rows: see :func:`reason_of_demand`.
+    """
     wanted = built_environment(environment)
     if wanted is None:
         return None
-    return next(
-        (str(row.get("node_id")) for row in rows if row.get("success") is None and row.get("runtime_env") == wanted),
-        None,
-    )
+    return next((str(row.get("node_id")) for row in rows if row.get("runtime_env") == wanted), None)
 
 
 def _strategy(counts: Counter[Bundle], cluster: ClusterView) -> str | None:

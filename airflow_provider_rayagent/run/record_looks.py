@@ -94,15 +94,11 @@ class _Looker:
             result.set_exception(RayAgentError("The service did not answer shortly before."))
             return
         try:
-            found = client.send(look(self._shared), tries=1)
+            result.set_result(client.send(look(self._shared), tries=1))
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            if isinstance(error, RayAgentConnectionError):
-                self._rests_until = time.monotonic() + REST_SECONDS
             result.set_exception(error)
-        else:
-            result.set_result(found)
         took = time.monotonic() - began
-        if took > SLOW_SECONDS:
+        if took > SLOW_SECONDS or isinstance(result.exception(), RayAgentConnectionError):
             self._rests_until = time.monotonic() + REST_SECONDS
         time.sleep(min(PAUSE_FACTOR * took, MAX_PAUSE_SECONDS))
 

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import checked_resources, feasibility_body
 from airflow_provider_rayagent.services.service import (
     LOOK_REQUEST_SECONDS,
+    WAITING_STATE,
     Credential,
     ErrorResponse,
     standard_phrase,
@@ -79,7 +80,7 @@ class AgentWaitRecords:
     """See :class:`.WaitRecords`. The agent's API lists no actors, placement groups or runtime environments."""
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
-        return _tasks_in(driver_job_id, "PENDING_NODE_ASSIGNMENT", limit)
+        return _tasks_in(driver_job_id, WAITING_STATE, limit)
 
     def running_tasks(self, driver_job_id: str, limit: int) -> Call:
         return _tasks_in(driver_job_id, "RUNNING", limit)

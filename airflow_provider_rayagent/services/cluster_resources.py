@@ -32,6 +32,8 @@ _PARTS = ("total", "used", "available")
 _TYPE_PREFIX = "accelerator_type:"
 _DIGITS = 4
 """Ray counts resources in units of 0.0001 (``raylet/scheduling/fixed_point.h``)."""
+TOLERANCE = 1e-6
+"""Larger than the errors of sums of floating-point numbers, and smaller than that unit."""
 
 
 def amount_of(value: object) -> float | None:

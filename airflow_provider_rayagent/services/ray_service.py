@@ -24,7 +24,7 @@ from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
-from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
+from airflow_provider_rayagent.services.service import REJECTED, WAITING_STATE, Credential, ErrorResponse
 from airflow_provider_rayagent.services.state_api import RayFailureRecords, RayWaitRecords, row_of, rows_of
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import validate_text
@@ -99,7 +99,7 @@ class RayService:
 
     def list_waiting_tasks(self) -> Call:
         # Only with the details are there the required resources.
-        return rows_of("tasks", detail=True, equals={"state": "PENDING_NODE_ASSIGNMENT"})
+        return rows_of("tasks", detail=True, equals={"state": WAITING_STATE})
 
     def get_task(self, task_id: str) -> Call:
         return row_of("task", task_id)

@@ -32,6 +32,12 @@ LOOK_REQUEST_SECONDS = 3
 """Deadline for one of the requests of a look at Ray's records, all of which together have a few seconds."""
 
 
+WAITING_STATE = "PENDING_NODE_ASSIGNMENT"
+"""Ray's state of tasks, and of creations of actors, that wait for a node."""
+JOB_SUPERVISOR = "JobSupervisor"
+"""Class of the actor that starts a job (``dashboard/modules/job/job_supervisor.py``)."""
+
+
 class Credential(NamedTuple):
     """A field of the connection that is sent as a header.
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.service import LOOK_REQUEST_SECONDS
+from airflow_provider_rayagent.services.service import JOB_SUPERVISOR, LOOK_REQUEST_SECONDS, WAITING_STATE
 from airflow_provider_rayagent.services.validation import validate_id
 
 if TYPE_CHECKING:
@@ -119,13 +119,13 @@ class RayWaitRecords:
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
         # Both are filtered in the GCS, as the tasks below.
-        return _look("tasks", limit, job_id=driver_job_id, state="PENDING_NODE_ASSIGNMENT")
+        return _look("tasks", limit, job_id=driver_job_id, state=WAITING_STATE)
 
     def running_tasks(self, driver_job_id: str, limit: int) -> Call:
         return _look("tasks", limit, job_id=driver_job_id, state="RUNNING")
 
     def pending_jobs(self) -> Call:
-        return _look("actors", MAX_ROWS, class_name="JobSupervisor", state="PENDING_CREATION")
+        return _look("actors", MAX_ROWS, class_name=JOB_SUPERVISOR, state="PENDING_CREATION")
 
     def live_actors(self, limit: int) -> Call:
         return _look("actors", limit, state="ALIVE")

@@ -11,7 +11,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResourcesError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.services.cluster_resources import amount_of
+from airflow_provider_rayagent.services.cluster_resources import TOLERANCE, amount_of
 from airflow_provider_rayagent.services.jobs import primitive
 from airflow_provider_rayagent.services.validation import validate_amount, validate_bytes, validate_text
 from airflow_provider_rayagent.text.amounts import shown_amount, unit_of
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _COUNTERS = {"num_gpus": "gpu", "num_cpus": "cpu", "memory_bytes": "memory"}
 _RESOURCES = {"num_gpus": "GPU", "num_cpus": "CPU", "memory_bytes": "memory"}
-# Larger than the errors of sums of floating-point numbers, and smaller than Ray's unit, 0.0001.
-_TOLERANCE = 1e-6
 MAX_NAME = 200
 """Characters of a node's address in a message."""
 
@@ -158,7 +156,7 @@ class CapacityWait(Wait[CapacityOutcome]):
             amount = amounts[name]
             if amount is None:
                 missing[name] = None
-            elif amount < required - _TOLERANCE:
+            elif amount < required - TOLERANCE:
                 missing[name] = required - amount
         return missing
 

@@ -131,6 +131,17 @@ def test_the_rest_of_a_placement_group_that_lost_a_node_is_told(cluster: Cluster
     assert text_of(cluster.look("j1", RUNNING)) == expected
 
 
+@pytest.mark.parametrize("actors", [999, 1_000])
+def test_who_holds_the_rest_is_told_if_the_lists_are_complete(actors: int, cluster: Cluster) -> None:
+    holder = {"class_name": "Trainer", "job_id": "03000000", "required_resources": {"CPU": 3.0}}
+    cluster.answers["api/v0/actors state=ALIVE"] = [holder, *[{"class_name": "Trainer"}] * (actors - 1)]
+    cluster.answers["api/jobs/"] = [{"submission_id": "j2", "job_id": "03000000"}]
+    is_complete = actors < 1_000
+    held = ", held by j2 (3 CPUs)" if is_complete else ""
+    assert text_of(cluster.look("j1", RUNNING)) == f"1 task f requires 4 CPUs; free: 1 of 4 CPUs{held}"
+    assert ("api/jobs/" in cluster.asked) is is_complete
+
+
 def test_an_equal_environment_of_others_is_not_taken_for_the_reason(cluster: Cluster) -> None:
     environment = '{"pip": {"packages": ["torch"]}}'
     cluster.answers[WAITING] = [{**TASK, "runtime_env_info": {"serialized_runtime_env": environment}}]
