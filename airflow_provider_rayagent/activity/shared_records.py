@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.activity.cluster_view import ClusterView
@@ -43,8 +44,8 @@ class SharedRecords:
         self, service: Service, clock: Callable[[], float], seconds_since: Callable[[float], float | None]
     ) -> None:
         self.service = service
-        self._clock = clock
-        self._seconds_since = seconds_since
+        self.clock = clock
+        self.seconds_since = seconds_since
         self._kept: dict[str, tuple[float, Any]] = {}
 
     def demand_of_pending(self, job_id: str) -> Steps:
@@ -76,34 +77,60 @@ class SharedRecords:
         """Return the operation whose result is what each job holds of the cluster's resources."""
         return (yield from self._get("holdings", self._holdings))
 
+    def executed_tasks(self, driver_job_id: str) -> Steps:
+        """Return the operation whose result is how many tasks each of a job's workers has executed, by the worker.
+
+        A service that does not count them has none.
+        """
+        operation = self.service.activity_records.executed_tasks()
+        executed = yield from self._get("executed tasks", partial(_answer, operation))
+        return (executed or {}).get(driver_job_id, {})
+
+    def processes(self, node_id: str) -> Steps:
+        """Return the operation whose result is the :class:`.NodeProcesses` of a node; ``None``: not listed."""
+        operation = self.service.activity_records.processes(node_id)
+        return (yield from self._get(f"processes {node_id}", partial(_answer, operation)))
+
+    def allows_stacks(self) -> Steps:
+        """Return the operation whose result is whether the service gives stacks; ``None``: it does not say."""
+        return (yield from self._get("allows stacks", self._allows_stacks))
+
+    def _allows_stacks(self) -> Steps:
+        try:
+            return (yield from _answer(self.service.activity_records.allows_stacks()))
+        except RayAgentError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
     def _pending_jobs(self) -> Steps:
-        rows = yield from _answer(self.service.wait_records.pending_jobs())
+        rows = yield from _answer(self.service.activity_records.pending_jobs())
         return {job_id: demand_of_job(row) for row in rows or () if (job_id := supervised_job(row)) is not None}
 
     def _groups_and_status(self) -> Steps:
         # At the same time, since the status tells the strategies of the groups.
         try:
-            groups = yield from _answer(self.service.wait_records.placement_groups())
+            groups = yield from _answer(self.service.activity_records.placement_groups())
         except RayAgentError:
             groups = ()
-        return groups or (), (yield from _answer(self.service.wait_records.cluster_status()))
+        return groups or (), (yield from _answer(self.service.activity_records.cluster_status()))
 
     def _environments(self) -> Steps:
-        rows = yield from _answer(self.service.wait_records.runtime_environments())
+        rows = yield from _answer(self.service.activity_records.runtime_environments())
         return [row for row in rows or () if row.get("success") is None]
 
     def _cluster(self) -> Steps:
         groups, status = yield from self._get("groups", self._groups_and_status)
         if status is None:
             return None
-        age = self._seconds_since(status.written_at) if status.written_at else None
+        age = self.seconds_since(status.written_at) if status.written_at else None
         if age is not None and age > STATUS_SECONDS:
             status = status._replace(usage=None, starting_nodes=0, group_demand=())
         pending = [row for row in groups if _is_pending(row)]
         return ClusterView((yield from _answer(self.service.list_nodes())), status, pending)
 
     def _holdings(self) -> Steps:
-        records = self.service.wait_records
+        records = self.service.activity_records
         actors = yield from _answer(records.live_actors(MAX_HOLDINGS))
         tasks = yield from _answer(records.tasks_of_all(MAX_HOLDINGS))
         if max(len(actors), len(tasks)) >= MAX_HOLDINGS:
@@ -119,12 +146,14 @@ class SharedRecords:
         :param seconds: how old it may be, if that is less than :data:`KEPT_SECONDS`.
         """
         at, found = self._kept.get(name, (-math.inf, None))
-        if self._clock() - at >= min(seconds, KEPT_SECONDS):
+        if self.clock() - at >= min(seconds, KEPT_SECONDS):
             try:
                 found = yield from ask()
             except RayAgentError as error:
                 found = error
-            self._kept[name] = (self._clock(), found)
+            now = self.clock()
+            self._kept = {each: kept for each, kept in self._kept.items() if now - kept[0] < KEPT_SECONDS}
+            self._kept[name] = (now, found)
         if isinstance(found, RayAgentError):
             # Its traceback would grow with each look.
             raise copy.copy(found).with_traceback(None)

@@ -44,7 +44,7 @@ def look_at_wait(records: SharedRecords, job_id: str, job: Row, redact: Redact) 
     if reason is None or reason.is_lasting:
         return reason
     # Tasks that wait while others of their job run are usual: there are more of them than CPUs.
-    if (yield records.service.wait_records.running_tasks(driver_job_id, 1)):
+    if (yield records.service.activity_records.running_tasks(driver_job_id, 1)):
         return None
     # Between two tasks, a job that makes progress looks the same for a moment.
     return (yield from _with_holders(records, reason, job_id))._replace(is_momentary=True)
@@ -63,7 +63,7 @@ def _look_at_pending(records: SharedRecords, job_id: str, redact: Redact) -> Ste
 
 
 def _look_at_running(records: SharedRecords, driver_job_id: str, redact: Redact) -> Steps:
-    tasks: Sequence[Row] = yield records.service.wait_records.waiting_tasks(driver_job_id, MAX_TASKS)
+    tasks: Sequence[Row] = yield records.service.activity_records.waiting_tasks(driver_job_id, MAX_TASKS)
     groups: Sequence[Row] = yield from records.pending_groups(driver_job_id)
     # Those of a placement group wait for the group, or for each other.
     demands = [(demand, count) for demand, count in waiting_demands(tasks).most_common() if not demand.group_id]

@@ -20,7 +20,8 @@ from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.services.ray_service import RAY
-from airflow_provider_rayagent.services.state_api import MAX_ROWS, rows_of
+from airflow_provider_rayagent.services.service import MAX_ROWS
+from airflow_provider_rayagent.services.state_api import rows_of
 from airflow_provider_rayagent.services.validation import JobId, quote_segment, validate_id, validate_job_id
 
 if TYPE_CHECKING:

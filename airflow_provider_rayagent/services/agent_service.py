@@ -16,6 +16,7 @@ from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import checked_resources, feasibility_body
 from airflow_provider_rayagent.services.service import (
     LOOK_REQUEST_SECONDS,
+    MAX_ROWS,
     WAITING_STATE,
     Credential,
     ErrorResponse,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 AUTHORIZATION_HEADER = "Authorization"
 USER_HEADER = "SYNAPSE-User"
 TENANT_HEADER = "SYNAPSE-Tenant"
+RAYS_LIMIT = 100
+"""Rows that Ray's state API gives unless it is asked for more (``DEFAULT_LIMIT`` in ``util/state/common.py``)."""
 
 
 class AgentStreams:
@@ -76,8 +79,8 @@ class AgentFailureRecords:
         return None
 
 
-class AgentWaitRecords:
-    """See :class:`.WaitRecords`. The agent's API lists no actors, placement groups or runtime environments."""
+class AgentActivityRecords:
+    """See :class:`.ActivityRecords`. The agent's API lists no actors, placement groups, environments or processes."""
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
         return _tasks_in(driver_job_id, WAITING_STATE, limit)
@@ -85,26 +88,47 @@ class AgentWaitRecords:
     def running_tasks(self, driver_job_id: str, limit: int) -> Call:
         return _tasks_in(driver_job_id, "RUNNING", limit)
 
+    def running_attempts(self, driver_job_id: str) -> Call:
+        return self.running_tasks(driver_job_id, MAX_ROWS)
+
+    def finished_tasks(self, driver_job_id: str) -> Call:
+        def convert(rows: list[dict[str, Any]]) -> int | None:
+            # An agent that ignores the filters, or has a limit of its own, such as Ray's, does not list them all.
+            is_filtered = all(_is_in(row, driver_job_id, "FINISHED") for row in rows)
+            return len(rows) if is_filtered and len(rows) < MAX_ROWS and len(rows) != RAYS_LIMIT else None
+
+        return replace(_tasks_in(driver_job_id, "FINISHED", MAX_ROWS), convert=convert)
+
     def pending_jobs(self) -> None:
         return None
 
-    placement_groups = runtime_environments = cluster_status = pending_jobs
+    executed_tasks = placement_groups = runtime_environments = cluster_status = allows_stacks = pending_jobs
 
     def live_actors(self, limit: int) -> None:  # noqa: ARG002
         return None
 
     tasks_of_all = live_actors
 
+    def processes(self, node_id: str) -> None:  # noqa: ARG002
+        return None
+
+    def stack(self, node_id: str, pid: int) -> None:  # noqa: ARG002
+        return None
+
 
 def _tasks_in(driver_job_id: str, state: str, limit: int) -> Call:
     """Return the request for a job's tasks in a state."""
 
     def convert(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [row for row in rows if row.get("job_id") == driver_job_id and row.get("state") == state][:limit]
+        return [row for row in rows if _is_in(row, driver_job_id, state)][:limit]
 
     # The local agent takes these filters, and adds the details; an agent that does not know them ignores them.
     query = urlencode({"job_id": driver_job_id, "state": state, "limit": limit})
     return Call("GET", f"tasks/?{query}", "list", convert=convert, read_timeout=LOOK_REQUEST_SECONDS)
+
+
+def _is_in(task: Mapping[str, Any], driver_job_id: str, state: str) -> bool:
+    return task.get("job_id") == driver_job_id and task.get("state") == state
 
 
 class AgentService:
@@ -118,7 +142,7 @@ class AgentService:
     # No request of the agent's API takes an offset or a number of lines: each reading of the log is one of all of it.
     can_read_last_lines = False
     failure_records = AgentFailureRecords()
-    wait_records = AgentWaitRecords()
+    activity_records = AgentActivityRecords()
     credentials = (
         # The agent takes its token without a scheme such as Bearer, the two others with the scheme Token.
         Credential(AUTHORIZATION_HEADER, "password"),

@@ -99,6 +99,13 @@ def state_rows(body: Any) -> list[Row]:
     return body
 
 
+def number_of_rows(body: Any) -> int | None:
+    """Return how many rows a response of the state API would have without its limit; ``None``: unknown."""
+    # With those that Ray has dropped, so that the number grows when Ray keeps no more.
+    number = amount_of(_part(_part(_part(body, "data"), "result"), "total"))
+    return None if number is None else int(number)
+
+
 def one_row(what: str) -> Callable[[Any], Row]:
     """Return a function that returns the last attempt among the rows of one node or task.
 
@@ -167,6 +174,50 @@ def resource_usage(body: Any) -> dict[str, Row] | None:
         raise RayAgentResponseError(f"{_UNKNOWN_USAGE}: usageByNode has no [used, total].")
     usage: dict[str, Row] = body
     return usage
+
+
+class NodeProcesses(NamedTuple):
+    """The processes of a node.
+
+    :param address: the node's IP address; empty: unknown.
+    :param cpu: how much of a CPU each process has used in the last seconds, in percent, by its pid.
+    """
+
+    address: str = ""
+    cpu: Mapping[int, float] = {}
+
+
+def node_processes(body: Any) -> NodeProcesses:
+    """Return the processes in the details of a node (``dashboard/modules/node/datacenter.py``)."""
+    details = _part(_part(body, "data"), "detail")
+    workers, address = _part(details, "workers"), _part(details, "ip")
+    rows = [row for row in workers if isinstance(row, dict)] if isinstance(workers, list) else []
+    found = ((amount_of(row.get("pid")), amount_of(row.get("cpuPercent"))) for row in rows)
+    cpu = {int(pid): percent for pid, percent in found if pid is not None and percent is not None}
+    return NodeProcesses(address if isinstance(address, str) else "", cpu)
+
+
+def executed_tasks(body: Any) -> dict[str, dict[str, int]]:
+    """Return how many tasks each worker has executed, by the driver's job and the worker.
+
+    :raises RayAgentResponseError: if the response has no nodes.
+    """
+    nodes = _part(_part(body, "data"), "summary")
+    if not isinstance(nodes, list):
+        raise RayAgentResponseError("Ray's response has no summary of its nodes.")
+    found: dict[str, dict[str, int]] = {}
+    for node in nodes:
+        workers = _part(_part(node, "raylet"), "coreWorkersStats")
+        for worker in workers if isinstance(workers, list) else ():
+            count = amount_of(_part(worker, "numExecutedTasks"))
+            if count:
+                found.setdefault(str(worker.get("jobId")), {})[str(worker.get("workerId"))] = int(count)
+    return found
+
+
+def profiling_is_enabled(body: Any) -> bool:
+    """Return whether Ray's dashboard gives the stacks of processes."""
+    return _part(_part(body, "data"), "profilingEnabled") is True
 
 
 def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None:

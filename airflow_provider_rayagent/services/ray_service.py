@@ -25,7 +25,7 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, WAITING_STATE, Credential, ErrorResponse
-from airflow_provider_rayagent.services.state_api import RayFailureRecords, RayWaitRecords, row_of, rows_of
+from airflow_provider_rayagent.services.state_api import RayActivityRecords, RayFailureRecords, row_of, rows_of
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -66,7 +66,7 @@ class RayService:
     log_interval = LOG_INTERVAL
     can_read_last_lines = True
     failure_records = RayFailureRecords()
-    wait_records = RayWaitRecords()
+    activity_records = RayActivityRecords()
 
     def list_jobs(self) -> Call:
         # All jobs at once, unsorted; drivers that are no submitted jobs are among them, without a submission_id.
@@ -159,7 +159,7 @@ class RayService:
 
     def _nodes_and_usage(self) -> Steps:
         nodes = yield self.list_nodes()
-        status = yield self.wait_records.cluster_status()
+        status = yield self.activity_records.cluster_status()
         return nodes, status.usage
 
     def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> NoReturn:  # noqa: ARG002

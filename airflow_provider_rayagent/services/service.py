@@ -34,6 +34,8 @@ LOOK_REQUEST_SECONDS = 3
 
 WAITING_STATE = "PENDING_NODE_ASSIGNMENT"
 """Ray's state of tasks, and of creations of actors, that wait for a node."""
+MAX_ROWS = 10_000
+"""Most rows that Ray's state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
 JOB_SUPERVISOR = "JobSupervisor"
 """Class of the actor that starts a job (``dashboard/modules/job/job_supervisor.py``)."""
 
@@ -128,14 +130,17 @@ class FailureRecords(Protocol):
         """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
 
 
-class WaitRecords(Protocol):
-    """What a service tells about what waits; ``None`` is what it does not tell."""
+class ActivityRecords(Protocol):
+    """What a service tells about what runs and what waits; ``None`` is what it does not tell."""
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
         """Return the request for a job's tasks, and creations of actors, that wait for a node."""
 
     def running_tasks(self, driver_job_id: str, limit: int) -> Call:
         """Return the request for a job's tasks that run."""
+
+    def running_attempts(self, driver_job_id: str) -> Call | None:
+        """Return the request for the tasks of a job that run, without their details: up to :data:`MAX_ROWS`."""
 
     def pending_jobs(self) -> Call | None:
         """Return the request for the actors that are to start jobs."""
@@ -154,6 +159,24 @@ class WaitRecords(Protocol):
 
     def cluster_status(self) -> Call | None:
         """Return the request for what is in use and what the autoscaler does."""
+
+    def executed_tasks(self) -> Call | None:
+        """Return the request for how many tasks each worker has executed, ``{driver_job_id: {worker_id: count}}``."""
+
+    def finished_tasks(self, driver_job_id: str) -> Call:
+        """Return the request for how many tasks of a job have finished; its result is ``None`` if that is not known.
+
+        Ray counts up to :data:`MAX_ROWS`.
+        """
+
+    def processes(self, node_id: str) -> Call | None:
+        """Return the request for the :class:`.NodeProcesses` of a node."""
+
+    def allows_stacks(self) -> Call | None:
+        """Return the request for whether the service gives stacks of processes."""
+
+    def stack(self, node_id: str, pid: int) -> Call | None:
+        """Return the request for the Python stack of a process, as py-spy prints it."""
 
 
 class Service(Protocol):
@@ -232,8 +255,8 @@ class Service(Protocol):
         """What it tells about the failed parts of a job."""
 
     @property
-    def wait_records(self) -> WaitRecords:
-        """What it tells about what waits."""
+    def activity_records(self) -> ActivityRecords:
+        """What it tells about what runs and what waits."""
 
     @property
     def streams(self) -> LogStreams | None:

@@ -13,14 +13,17 @@ from urllib.parse import urlencode
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.service import JOB_SUPERVISOR, LOOK_REQUEST_SECONDS, WAITING_STATE
+from airflow_provider_rayagent.services.service import (
+    JOB_SUPERVISOR,
+    LOOK_REQUEST_SECONDS,
+    MAX_ROWS,
+    WAITING_STATE,
+)
 from airflow_provider_rayagent.services.validation import validate_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MAX_ROWS = 10_000
-"""Most rows that the state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
 # A whole number: Ray reads it with int() (``dashboard/state_api_utils.py``), and 2.50 answers any other one with 500.
 STATE_SECONDS = 7
 """Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
@@ -114,8 +117,8 @@ class RayFailureRecords:
         )
 
 
-class RayWaitRecords:
-    """See :class:`.WaitRecords`."""
+class RayActivityRecords:
+    """See :class:`.ActivityRecords`."""
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
         # Both are filtered in the GCS, as the tasks below.
@@ -123,6 +126,11 @@ class RayWaitRecords:
 
     def running_tasks(self, driver_job_id: str, limit: int) -> Call:
         return _look("tasks", limit, job_id=driver_job_id, state="RUNNING")
+
+    def running_attempts(self, driver_job_id: str) -> Call:
+        equals = {"job_id": driver_job_id, "state": "RUNNING"}
+        call = rows_of("tasks", seconds=LOOK_REQUEST_SECONDS, equals=equals)
+        return replace(call, read_timeout=LOOK_REQUEST_SECONDS + 1)
 
     def pending_jobs(self) -> Call:
         return _look("actors", MAX_ROWS, class_name=JOB_SUPERVISOR, state="PENDING_CREATION")
@@ -142,6 +150,37 @@ class RayWaitRecords:
     def cluster_status(self) -> Call:
         # Written by Ray's monitor every 5 seconds (``AUTOSCALER_UPDATE_INTERVAL_S`` in ``_private/ray_constants.py``).
         return Call("GET", "api/cluster_status", convert=ray_responses.cluster_status)
+
+    def executed_tasks(self) -> Call:
+        # Counted by the workers, and asked for every 15 seconds (``NODE_STATS_UPDATE_INTERVAL_SECONDS`` in
+        # ``dashboard/modules/node/node_consts.py``).
+        return Call(
+            "GET", "nodes?view=summary", convert=ray_responses.executed_tasks, read_timeout=LOOK_REQUEST_SECONDS
+        )
+
+    def finished_tasks(self, driver_job_id: str) -> Call:
+        equals = {"job_id": driver_job_id, "state": "FINISHED"}
+        call = rows_of("tasks", ray_responses.number_of_rows, limit=1, seconds=LOOK_REQUEST_SECONDS, equals=equals)
+        return replace(call, read_timeout=LOOK_REQUEST_SECONDS + 1)
+
+    def processes(self, node_id: str) -> Call | None:
+        if not _ID_FORMS["node"].fullmatch(node_id):
+            return None
+        path = f"nodes/{node_id}"
+        return Call("GET", path, convert=ray_responses.node_processes, read_timeout=LOOK_REQUEST_SECONDS)
+
+    def allows_stacks(self) -> Call:
+        # Since Ray 2.60; 404 before (``dashboard/modules/reporter/reporter_head.py``).
+        path = "api/profiling_enabled"
+        return Call("GET", path, convert=ray_responses.profiling_is_enabled, read_timeout=LOOK_REQUEST_SECONDS)
+
+    def stack(self, node_id: str, pid: int) -> Call | None:
+        if not _ID_FORMS["node"].fullmatch(node_id):
+            return None
+        # Not ``task/traceback``, which finds the process of a task by three more requests of its own, and then gives
+        # the stack of the process.
+        path = f"worker/traceback?{urlencode({'pid': pid, 'node_id': node_id})}"
+        return Call("GET", path, "text", read_timeout=LOOK_REQUEST_SECONDS, max_bytes=MAX_STDERR_BYTES)
 
 
 def _look(resource: str, limit: int, **equals: str) -> Call:

@@ -31,12 +31,14 @@ POLL_SECONDS = 5.0
 MIN_POLL_SECONDS = 0.5
 """Minimum interval between two polls by a trigger, or of a job that a task follows: a sensor's ``poke_interval`` may
 be 0."""
+STALL_SECONDS = 600.0
+"""Default time for which a job has written nothing before the task log says what runs of it."""
 
 Protocol = Literal["auto", "websocket", "http"]
 PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
 JobId = NewType("JobId", str)
 """A job id that :func:`validate_job_id` has validated; it needs no quoting."""
-ChoiceT = TypeVar("ChoiceT", bound=str)
+ChoiceT = TypeVar("ChoiceT", bound=str | bool | None)
 
 # As in the agent's client. Ray takes any id, but makes of one with a slash, a NUL or more than some 239 bytes a PENDING
 # record that cannot be deleted.
@@ -203,7 +205,7 @@ def validate_choice(value: object, name: str, choices: Sequence[ChoiceT]) -> Cho
     for choice in choices:
         if value == choice:
             return choice
-    raise RayAgentInputError(f"Unknown {name} {shown(value)}: use one of {', '.join(choices)}.")
+    raise RayAgentInputError(f"Unknown {name} {shown(value)}: use one of {', '.join(map(str, choices))}.")
 
 
 def json_object(value: object, name: str) -> dict[str, Any]:

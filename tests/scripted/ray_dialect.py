@@ -52,6 +52,7 @@ MAX_ROWS = 10_000
 _NOT_FOUND = Answer(404, "404: Not Found")
 _OPEN = ("api/gcs_healthz", "api/authentication_mode")
 """Routes that take no token."""
+_ROUTES = ("api/", "nodes", "worker/")
 _BROWSER_HEADERS = {"origin", "referer"}
 _PATHS = {
     "api/jobs/": "jobs/",
@@ -108,7 +109,7 @@ def translate(request: Request) -> None:
 
 def refuse(agent: ScriptedAgent, request: Request) -> Answer | None:
     """Return the answer to a request that is wrong in itself, and does not even come to a script."""
-    if not request.sent_path.startswith("api/"):
+    if not request.sent_path.startswith(_ROUTES):
         return _refuse_token(agent, request) or _NOT_FOUND
     if "user-agent" not in request.headers:
         return error(500, "500 Internal Server Error\n\nServer got itself in trouble")
