@@ -14,4 +14,5 @@ class End(str, Enum):
     NOT_STARTED = "not started"
     AGENT_UNREACHABLE = "agent unreachable"
     TIMED_OUT = "timed out"
+    STALLED = "stalled"
     CHECKED_ONCE = "checked once"

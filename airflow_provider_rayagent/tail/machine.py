@@ -75,6 +75,16 @@ class Tail:
         """Whether the job has ended and its log was read to its end."""
         return self._completeness is Completeness.COMPLETE
 
+    @property
+    def text_at(self) -> float:
+        """When text was last received that was not received before, on the driver's clock; 0: never."""
+        return self._output.text_at
+
+    def renew_stream(self, now: float) -> None:
+        """Replace an open stream."""
+        if self.stream.state is ConnectionState.OPEN:
+            self._finish_stream(now)
+
     def take(self) -> list[Item]:
         """Return and remove the items to forward, in order."""
         return self._output.take()
@@ -269,8 +279,8 @@ class Tail:
             self._log.request_close()
             self._handle_rewritten_log(now)
             return
+        self._output.log_read(now, reader.chars)
         if reader.advanced:
-            self._output.log_readable()
             self.stream.text_advanced()
             # Its reader, which has not read this text, would forward it again.
             self.stream.request_close()
@@ -292,7 +302,7 @@ class Tail:
         if reader is None:
             return
         ended_at = self.status.ended_at
-        self._output.log_readable()
+        self._output.log_read(now, reader.chars, is_whole=True)
         self._suspects.log_read()
         self._log.finished_reading(now, reader, self.cursor, job_has_ended=ended_at is not None)
         # A response that was requested before the end may lack the last lines.
@@ -368,9 +378,10 @@ class Tail:
         except ForeignTextError:
             self._suspect(now, "foreign")
             return
-        if self.stream.reader is not None and self.stream.reader.advanced:
-            self.stream.advanced(now)
-            self._output.log_readable()
+        if self.stream.reader is not None:
+            self._output.log_read(now, self.stream.reader.chars)
+            if self.stream.reader.advanced:
+                self.stream.advanced(now)
 
     def _suspect(self, now: float, why: Suspicion) -> None:
         """Replace a stream that may not match the log by the whole log."""

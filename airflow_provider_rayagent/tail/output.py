@@ -31,6 +31,9 @@ class Output:
         self._agent_errors: list[str] = []
         self._unreadable_since: float | None = None
         self._unreadable_reported = False
+        self._chars = 0
+        self.text_at = 0.0
+        """When text was last received that was not received before."""
 
     def take(self) -> list[Item]:
         """Return and remove all items."""
@@ -82,13 +85,21 @@ class Output:
                 LogUnreadable,
             )
 
-    def log_readable(self) -> None:
-        """Note that log text was received."""
+    def log_read(self, now: float, chars: int, *, is_whole: bool = False) -> None:
+        """Note that the log was read.
+
+        :param chars: up to which of its characters.
+        :param is_whole: whether it ends there.
+        """
         self._unreadable_since = None
         self._unreadable_reported = False
+        # Other than lines, this tells of a line that has no end yet, such as dots. It may be read again and again.
+        if chars > self._chars or (is_whole and chars != self._chars):
+            self._chars, self.text_at = chars, now
 
     def log_rewritten(self) -> None:
         """Report that the log was replaced by another one."""
+        self._chars = 0
         self._add_notice(
             Code.LOG_REWRITTEN,
             "The job's log was rotated or rewritten; forwarding it again from the start.",

@@ -29,6 +29,7 @@ class Code(str, Enum):
     JOB_MISSING = "RA-110"
     JOB_TIMED_OUT = "RA-111"
     DETAILS_UNRELIABLE = "RA-112"
+    JOB_STALLED = "RA-113"
 
     # 2xx: the service of the connection.
     UNREACHABLE = "RA-201"

@@ -97,6 +97,8 @@ class Follower:
         self.tail = Tail(settings_for(self._service, settings), cursor, deadline=until, redact=self.redact)
         self.end: End | None = None
         """Why it ended; ``None`` while it continues, or if it was stopped."""
+        self.stall = ""
+        """What is known of a job that has stalled."""
         self.job: Mapping[str, Any] | None = None
         """The job's details as last received."""
         self.error: RayAgentError | None = None
@@ -119,6 +121,28 @@ class Follower:
     def log_is_whole(self) -> bool:
         """Whether the job has ended and its log was read to its end."""
         return self.tail.log_is_whole
+
+    @property
+    def text_at(self) -> float:
+        """When text of the log was last received that was not received before, on the clock; 0: never."""
+        return self.tail.text_at
+
+    @property
+    def log_is_readable(self) -> bool:
+        """Whether the last request for the status, and the last one for the log, succeeded."""
+        return self.error is None and (self.log_error is None or self._stream is not None)
+
+    def give_up(self, why: str) -> None:
+        """End the following of a job that has stalled.
+
+        :param why: what is known of it, safe to show.
+        """
+        if self.end is None:
+            self.end, self.stall = End.STALLED, why
+
+    def renew_stream(self) -> None:
+        """Replace an open stream, whose connection may be lost without a sign."""
+        self.tail.renew_stream(self.clock())
 
     @property
     def has_failed(self) -> bool:

@@ -1,0 +1,184 @@
+"""What of a job runs on Ray: its tasks, methods of actors and program, in groups. Pure.
+
+The columns are those of the state API (``util/state/common.py`` in Ray), whose values come from the job's own code as
+well: nothing here may fail for a value of another type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_rayagent.activity.demands import MAX_NAME
+from airflow_provider_rayagent.services.cluster_resources import amount_of
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from typing import TypeAlias
+
+    from airflow_provider_rayagent.services.ray_responses import NodeProcesses
+
+    Row: TypeAlias = Mapping[str, Any]
+    Nodes: TypeAlias = Mapping[str, NodeProcesses]
+
+_NOUNS = {
+    "ACTOR_TASK": ("method", "methods"),
+    # The constructor is the method that runs.
+    "ACTOR_CREATION_TASK": ("constructor", "constructors"),
+}
+_TASK = ("task", "tasks")
+MAX_DIGITS = 10
+_LAST_TIME = 253_402_300_799_000.0
+"""The end of the year 9999, in milliseconds since the epoch."""
+
+
+class Process(NamedTuple):
+    """A process on a node.
+
+    :param pid: ``None``: unknown.
+    """
+
+    node_id: str
+    pid: int | None
+
+
+class Attempt(NamedTuple):
+    """One attempt of a task."""
+
+    task_id: str
+    number: int
+
+
+@dataclass(frozen=True)
+class RunningPart:
+    """A task, or a method of an actor, that runs.
+
+    :param nouns: what it is, in singular and plural.
+    :param started_at: milliseconds since the epoch; ``None``: unknown.
+    """
+
+    nouns: tuple[str, str]
+    name: str
+    process: Process
+    started_at: float | None
+
+    def shown_name(self, redact: Callable[[str], str], *, is_plural: bool = False) -> str:
+        """Return what it is with its name, for a message."""
+        return f"{self.nouns[is_plural]} {sanitize(self.name, redact, length=MAX_NAME)}".rstrip()
+
+
+@dataclass(frozen=True)
+class RunningGroup:
+    """Parts with the same function, those that have run for the longest time first; at least one."""
+
+    parts: Sequence[RunningPart]
+
+    @property
+    def first(self) -> RunningPart:
+        """The part that has run for the longest time."""
+        return self.parts[0]
+
+    def describe(self, nodes: Nodes, redact: Callable[[str], str], *, is_cut: bool = False) -> str:
+        """Return a sentence without a full stop.
+
+        :param nodes: those whose processes are known, by their ids.
+        :param is_cut: whether there may be more parts.
+        """
+        count = len(self.parts)
+        text = f"{'at least ' if is_cut else ''}{count:,} {self.first.shown_name(redact, is_plural=count > 1)}"
+        if self.first.started_at is not None:
+            text += f", {'the first ' if count > 1 else ''}since {shown_time(self.first.started_at)}"
+        on = list(dict.fromkeys(part.process.node_id for part in self.parts if part.process.node_id))
+        if on:
+            text += f", on {len(on):,} nodes, the first on " if len(on) > 1 else ", on "
+            text += shown_node(on[0], nodes, redact)
+        return text + _describe_cpu({part.process for part in self.parts}, nodes)
+
+
+def attempts_of(rows: Iterable[Row]) -> frozenset[Attempt]:
+    """Return the attempts in rows of the state API about tasks."""
+    return frozenset(Attempt(str(row.get("task_id")), int(amount_of(row.get("attempt_number")) or 0)) for row in rows)
+
+
+def running_groups(rows: Iterable[Row]) -> list[RunningGroup]:
+    """Return what runs in groups, by the time for which their first parts have run.
+
+    :param rows: of the state API about tasks that run, with their details.
+    """
+    found: dict[tuple[str, str], list[RunningPart]] = {}
+    for part in sorted(map(_part_of, rows), key=_age):
+        found.setdefault((part.nouns[0], part.name), []).append(part)
+    return sorted(map(RunningGroup, found.values()), key=lambda group: _age(group.first))
+
+
+def program_of(job: Row) -> Process:
+    """Return the process of a job's program, as far as it is known."""
+    driver = job.get("driver_info")
+    pid = driver.get("pid") if isinstance(driver, dict) else None
+    # Ray's job details have it as a text.
+    if isinstance(pid, str) and pid.isascii() and pid.isdecimal() and len(pid) < MAX_DIGITS:
+        pid = int(pid)
+    return Process(str(job.get("driver_node_id") or ""), _pid(pid))
+
+
+def starts_of(rows: Iterable[Row]) -> list[float]:
+    """Return when tasks started, in seconds since the epoch, as far as that is known."""
+    return [start / 1000 for row in rows if (start := amount_of(row.get("start_time_ms")))]
+
+
+def shown_time(milliseconds: float) -> str:
+    """Return a time as messages show it."""
+    moment = datetime.fromtimestamp(min(milliseconds, _LAST_TIME) / 1000, tz=timezone.utc)
+    # With the date, since a job can be silent for days.
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def shown_node(node_id: str, nodes: Nodes, redact: Callable[[str], str]) -> str:
+    """Return a node as messages show it: its address if that is known and no other node's, else its id."""
+    address = nodes[node_id].address if node_id in nodes else ""
+    # The nodes of one machine have the same address.
+    is_shared = sum(node.address == address for node in nodes.values()) > 1
+    short = sanitize(node_id, redact, length=MAX_NAME)[:8]
+    if not address:
+        return f"node {short}"
+    return f"node {sanitize(address, redact, length=MAX_NAME)}" + (f" [{short}]" if is_shared else "")
+
+
+def cpu_of(processes: Iterable[Process], nodes: Nodes) -> list[float]:
+    """Return how much of a CPU processes use, in percent, as far as that is known."""
+    return [
+        nodes[node_id].cpu[pid]
+        for node_id, pid in processes
+        if node_id in nodes and pid is not None and pid in nodes[node_id].cpu
+    ]
+
+
+def _describe_cpu(processes: Collection[Process], nodes: Nodes) -> str:
+    found = cpu_of(processes, nodes)
+    if not found:
+        return ""
+    least, most = f"{min(found):.0f}", f"{max(found):.0f}"
+    whose = "its process" if len(processes) == 1 else "their processes"
+    if len(found) < len(processes):
+        whose = f"{len(found):,} of {len(processes):,} processes"
+    return f"; CPU of {whose}: {most if least == most else f'{least}% to {most}'}%"
+
+
+def _part_of(row: Row) -> RunningPart:
+    return RunningPart(
+        _NOUNS.get(str(row.get("type")), _TASK),
+        str(row.get("name") or row.get("func_or_class_name") or ""),
+        Process(str(row.get("node_id") or ""), _pid(row.get("worker_pid"))),
+        amount_of(row.get("start_time_ms")),
+    )
+
+
+def _pid(value: object) -> int | None:
+    number = amount_of(value)
+    return int(number) if number else None
+
+
+def _age(part: RunningPart) -> tuple[bool, float]:
+    return part.started_at is None, part.started_at or 0.0
