@@ -70,6 +70,13 @@ class RayAgentJobTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ign
     code = Code.JOB_TIMED_OUT
 
 
+class RayAgentJobStalledError(RayAgentError):
+    """The job has written nothing, and none of its tasks has started or ended, for the task's ``stall_timeout``."""
+
+    code = Code.JOB_STALLED
+    failure_kind = FailureKind.STALLED
+
+
 class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails without a retry."""
 
@@ -89,6 +96,7 @@ __all__ = [
     "RayAgentJobFailedError",
     "RayAgentJobMissingError",
     "RayAgentJobNotStartedError",
+    "RayAgentJobStalledError",
     "RayAgentJobStoppedError",
     "RayAgentJobTimeoutError",
     "RayAgentLogsUnavailableError",

@@ -1,8 +1,9 @@
-"""Many jobs that wait, followed with and without the looks at why: what that costs Ray's head, and other jobs.
+"""Many jobs that wait or are silent, followed with and without the looks at why: what these cost Ray, and other jobs.
 
     python -m benchmarks waits
 
-A real Ray has jobs that are PENDING, or that run and are silent while their tasks wait. The followers run in a separate
+A real Ray has jobs that are PENDING, jobs that run and are silent while their tasks wait, or jobs with 200 tasks that
+run and are silent. The followers run in a separate
 process and event loop, as in a triggerer, together with a few of jobs that print ten lines per second, each with the
 time. There is a follower for each PENDING job; several follow the same silent one, which is the same for Ray as if each
 had its own.
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.run.wait_watch import WaitWatch
+from airflow_provider_rayagent.run.job_watch import JobWatch
+from airflow_provider_rayagent.run.silence_watch import StallSettings
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
@@ -42,7 +44,9 @@ PRINTING, PRINTING_FOLLOWERS = 4, 20
 SILENT_JOBS = 4
 WARM_UP_SECONDS = 10
 SECONDS = 90
-"""The first look at a silent job is after a minute."""
+"""The first look at a job whose tasks wait is after a minute."""
+STALLS = StallSettings(after=70.0)
+"""So soon that its two looks are among these seconds."""
 WAITING = """
 import ray
 ray.init(log_to_driver=False)
@@ -50,13 +54,23 @@ ray.init(log_to_driver=False)
 def shard(number): pass
 ray.get([shard.remote(number) for number in range(100)])
 """
+RUNNING = """
+import asyncio, ray
+ray.init(log_to_driver=False)
+@ray.remote(num_cpus=0, max_concurrency=200)
+class Server:
+    async def serve(self, number): await asyncio.sleep(3600)
+server = Server.remote()
+ray.get([server.serve.remote(number) for number in range(200)])
+"""
+SILENT = {"waiting for resources": WAITING, "running": RUNNING}
 
 
 def measure(*, short: bool) -> Iterator[Line]:
     """Follow jobs that wait."""
     counts, seconds = ((20,), 20) if short else ((100, 1_000), SECONDS)
     for count in counts:
-        for kind in ("PENDING", "silent"):
+        for kind in ("PENDING", *SILENT):
             with local_agent("--num-cpus", "12") as agent:
                 yield from follow(agent, kind, count, seconds)
 
@@ -67,8 +81,8 @@ def follow(agent: LocalAgent, kind: str, count: int, seconds: int) -> Iterator[L
     if kind == "PENDING":
         waiting = [agent.submit("true", entrypoint_resources={"unicorn": 1}) for _ in range(count)]
     else:
-        waiting = [agent.submit(f"python - <<'END'\n{WAITING}\nEND") for _ in range(SILENT_JOBS)]
-    for job_id in [*printing, *(waiting if kind == "silent" else ())]:
+        waiting = [agent.submit(f"python - <<'END'\n{SILENT[kind]}\nEND") for _ in range(SILENT_JOBS)]
+    for job_id in [*printing, *(waiting if kind in SILENT else ())]:
         agent.wait(job_id, ["RUNNING"])
     processes = head_processes(psutil.Process(agent.pid))
     token = Path(agent.ray_token_file).read_text().strip() if agent.ray_token_file else ""
@@ -81,12 +95,12 @@ def follow(agent: LocalAgent, kind: str, count: int, seconds: int) -> Iterator[L
         output = subprocess.run(command, cwd=ROOT, input=text, stdout=subprocess.PIPE, text=True, check=True).stdout
         found.append({**json.loads(output), "cores": (cpu_seconds(processes) - before) / (time.monotonic() - began)})
     ours, theirs = found
-    what = f"{count:,} jobs that are {kind}"
+    what = f"{count:,} silent jobs, {kind}" if kind in SILENT else f"{count:,} jobs that are {kind}"
     for key, name, unit, target in (
         ("cores", "CPU of the dashboard and the node's agent", "cores", Target(maximum=2)),
         # With 1,000 jobs the client itself is late, with or without looks.
         ("delay", "delay of a line of another job, 99 %", "s", Target(maximum=1.5)),
-        ("told", "reasons told", "lines", None),
+        ("told", "lines about it", "lines", None),
     ):
         baseline = "without looks"
         yield Line("waits", f"{what}: {name}", unit, [ours[key]], [theirs[key]], baseline=baseline, target=target)
@@ -105,13 +119,13 @@ async def run(plan: dict[str, Any]) -> dict[str, float]:
         await asyncio.sleep(number / count)
         job_id = JobId(jobs[number % len(jobs)])
         follower = AsyncFollower(agent, job_id, TailSettings())
-        watch = WaitWatch(config, job_id) if plan["looks"] else None
+        watch = JobWatch(config, job_id, STALLS) if plan["looks"] else None
         async with contextlib.aclosing(follower.items()) as lists:
             async for items in lists:
                 now = time.time()
                 printed = (float(line[3:]) for line in lines_in(items) if line.startswith("at "))
                 delays.extend(now - at for at in printed if at > since)
-                told += len(watch.records(follower, items)) if watch else 0
+                told += len(watch.records(follower)) if watch else 0
 
     async with AsyncServiceClient(config) as agent:
         groups = ((plan["waiting"], plan["count"]), (plan["printing"], PRINTING_FOLLOWERS))

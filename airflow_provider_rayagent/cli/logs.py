@@ -14,7 +14,7 @@ from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.run.failed_job import look_at_failure
 from airflow_provider_rayagent.run.follow import Sink, follow
-from airflow_provider_rayagent.run.wait_watch import WaitWatch
+from airflow_provider_rayagent.run.job_watch import JobWatch
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus, known_status
@@ -112,7 +112,7 @@ def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
     follower = hook.follow_job(job_id, settings)
     try:
         records = _records_of(hook, job_id, follower.redact)
-        finish(follow(follower, records, _Printer(), WaitWatch(hook.config, job_id)))
+        finish(follow(follower, records, _Printer(), JobWatch(hook.config, job_id)))
     except KeyboardInterrupt:
         report(f"No longer following job {job_id}, which was not stopped.")
         raise

@@ -49,6 +49,7 @@ class FailureKind(str, Enum):
     JOB_LOST = "job_lost"
     PREEMPTED = "preempted"
     STORAGE_FULL = "storage_full"
+    STALLED = "stalled"
 
 
 _CAUSES = {
@@ -62,6 +63,7 @@ _CAUSES = {
     FailureKind.JOB_LOST: "Ray lost the job, or could not start it",
     FailureKind.PREEMPTED: "a node was preempted",
     FailureKind.STORAGE_FULL: "the object store or the disk of a node was full",
+    FailureKind.STALLED: "the job stalled",
 }
 _KINDS_BY_ERROR_TYPE = {
     "RUNTIME_ENV_SETUP_FAILURE": FailureKind.RUNTIME_ENV,

@@ -49,6 +49,8 @@ class RayAgentRetryPolicy(RetryPolicy):
     :param job_lost: Ray lost the job, such as with its head, or could not start or monitor it.
     :param preempted: a node that the job used was preempted: its provider took the machine away.
     :param storage_full: the object store or the disk of a node was full.
+    :param stalled: the job has written nothing, and none of its tasks has started or ended, for the task's
+        ``stall_timeout``.
     :param wait_at_most: how long a try may wait, counted from its first reschedule, in seconds or as a ``timedelta``.
         ``None``: every failure uses a retry, as below Airflow 3.4.
     :raises RayAgentUnsupportedError: below Airflow 3.3.
@@ -68,6 +70,7 @@ class RayAgentRetryPolicy(RetryPolicy):
         job_lost: timedelta | float | None = 120.0,
         preempted: timedelta | float | None = 30.0,
         storage_full: timedelta | float | None = 300.0,
+        stalled: timedelta | float | None = 60.0,
         wait_at_most: timedelta | float | None = DAY,
     ) -> None:
         if RetryDecision is None:
@@ -87,6 +90,7 @@ class RayAgentRetryPolicy(RetryPolicy):
             FailureKind.JOB_LOST: job_lost,
             FailureKind.PREEMPTED: preempted,
             FailureKind.STORAGE_FULL: storage_full,
+            FailureKind.STALLED: stalled,
         }
         self._delays = {
             kind: None if delay is None else validate_duration(delay, kind.value) for kind, delay in delays.items()

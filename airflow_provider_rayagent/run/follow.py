@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.render.records import JobRecords
-    from airflow_provider_rayagent.run.wait_watch import WaitWatch
+    from airflow_provider_rayagent.run.job_watch import JobWatch
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.transport.tail_driver import Follower
 
@@ -42,10 +42,10 @@ class Sink:
         return True
 
 
-async def follow(follower: Follower, records: JobRecords, sink: Sink, watch: WaitWatch | None = None) -> None:
+async def follow(follower: Follower, records: JobRecords, sink: Sink, watch: JobWatch | None = None) -> None:
     """Write the records of a job to a sink until the following ends, or until the sink ends it.
 
-    :param watch: tells why the job waits; ``None``: nobody does.
+    :param watch: tells why the job waits, or what runs of it; it can end the following. ``None``: nobody does.
     """
     # Closing the iterator closes its connections.
     with nullcontext() if watch is None else closing(watch):
@@ -53,7 +53,7 @@ async def follow(follower: Follower, records: JobRecords, sink: Sink, watch: Wai
             async for items in found:
                 for portion in in_portions(await sink.take(follower, items), sink.portion):
                     await sink.write(records.render(portion, time.monotonic()))
-                if watch is not None and (told := watch.records(follower, items)):
+                if watch is not None and follower.end is None and (told := watch.records(follower)):
                     await sink.write(told)
                 if not await sink.wrote(follower, records, items):
                     return

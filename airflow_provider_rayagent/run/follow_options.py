@@ -10,7 +10,9 @@ import msgspec
 from airflow_provider_rayagent.position.log_files import LogStorage  # noqa: TC001 - msgspec reads the fields' types
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
-from airflow_provider_rayagent.services.validation import POLL_SECONDS, Protocol
+from airflow_provider_rayagent.run.job_watch import JobWatch
+from airflow_provider_rayagent.run.silence_watch import StallSettings
+from airflow_provider_rayagent.services.validation import POLL_SECONDS, STALL_SECONDS, Protocol
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
@@ -18,6 +20,7 @@ from airflow_provider_rayagent.transport.tail_driver import tail_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.transport.tail_driver import Follower
@@ -55,6 +58,9 @@ class FollowOptions:
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
     :param has_answered: whether the service has answered earlier in this try; see :class:`TailSettings`.
+    :param stall_after: seconds without a word of the job after which the task log says what runs; ``None``: never.
+    :param stall_timeout: seconds after which such a job has stalled; ``None``: never.
+    :param stall_stacks: whether to ask Ray for the Python stacks; ``None``: if it says that it gives them.
     :param team_name: the team of the task, which a triggerer does not tell its triggers; for metrics.
     """
 
@@ -72,6 +78,9 @@ class FollowOptions:
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"
     has_answered: bool = False
+    stall_after: float | None = STALL_SECONDS
+    stall_timeout: float | None = None
+    stall_stacks: bool | None = None
     team_name: str | None = None
 
     @property
@@ -114,6 +123,11 @@ class FollowOptions:
             position=position,
             on_result=follower.expect_end,
         )
+
+    def watch_of(self, config: ServiceConfig, job_id: str) -> JobWatch:
+        """Return what watches the job."""
+        settings = StallSettings(self.stall_after, self.stall_timeout, self.stall_stacks)
+        return JobWatch(config, job_id, settings, reads_log=self.reads_log)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON primitives, by their names."""

@@ -15,6 +15,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
+    RayAgentJobStalledError,
     RayAgentJobStoppedError,
 )
 from airflow_provider_rayagent.failures.explanation import explain
@@ -35,6 +36,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.task_state_store import TaskStateStore
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom, try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.durations import shown_duration
 from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 if TYPE_CHECKING:
@@ -279,6 +281,39 @@ class JobRun:
         text = f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}."
         # A RayAgentError puts a code before its text itself.
         raise error(text if issubclass(error, RayAgentError) else coded(Code.JOB_TIMED_OUT, text))
+
+    def give_up_stalled(self, outcome: Outcome, timeout: float, seconds: float | None) -> Outcome:
+        """Stop a job that has stalled if the task owns it, and raise the error.
+
+        If the job has ended or written meanwhile, follow it, and return the outcome.
+
+        :param outcome: of the following that has found it.
+        :param timeout: the task's ``stall_timeout``.
+        :param seconds: time limit of the following.
+        :raises RayAgentJobStalledError: if the job has stalled.
+        """
+        last = self.check(0.0)
+        if last.end is End.JOB_ENDED or self.stopper.task_is_killed.is_set():
+            return last
+        if self.is_resumed and self._has_written():
+            # The worker may have started long after the trigger has ended.
+            self.log.info("Job %s has written something meanwhile: this worker follows it.", self.job_id)
+            return self.follow(seconds)
+        self.seen = last.job or outcome.job
+        self.observer.metrics.ended(End.STALLED)
+        self.stopper.stop("The task's stall_timeout has expired")
+        ran = f" What ran at last: {outcome.stall}." if outcome.stall else ""
+        raise RayAgentJobStalledError(
+            f"Job {self.job_id} has stalled: within the stall_timeout of {shown_duration(timeout)} it has written "
+            f"nothing, and none of its tasks has started or ended.{ran}"
+        )
+
+    def _has_written(self) -> bool:
+        """Forward the new lines of the log; return whether there were any."""
+        before = self.observer.position
+        self.observer.forward_new_lines(MIN_POKE_SECONDS)
+        after = self.observer.position
+        return before is not None and after is not None and after["lines"] > before["lines"]
 
     def _conclude_ended(self, job: Mapping[str, Any]) -> JobSummary:
         redact = self.client.config.redact

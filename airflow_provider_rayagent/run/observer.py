@@ -13,7 +13,6 @@ import structlog
 from airflow_provider_rayagent.render.joined_records import Joiner
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.run.follow import Sink, follow
-from airflow_provider_rayagent.run.wait_watch import WaitWatch
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.run.client import JobClient
     from airflow_provider_rayagent.run.follow_options import FollowOptions
+    from airflow_provider_rayagent.run.job_watch import JobWatch
     from airflow_provider_rayagent.run.message_xcoms import MessageXComs
     from airflow_provider_rayagent.run.printed_output import PrintedOutput
     from airflow_provider_rayagent.run.stopper import JobStopper
@@ -138,9 +138,9 @@ class JobObserver(Sink):
         self._task_log = TaskLog(log)
 
     @cached_property
-    def _watch(self) -> WaitWatch:
+    def _watch(self) -> JobWatch:
         # One for all followers, so that a reason is told once; not before the connection is needed.
-        return WaitWatch(self.client.config, self.job_id)
+        return self.options.watch_of(self.client.config, self.job_id)
 
     def wait_for_status(self) -> BlockingFollower:
         """Wait until the status can be read; do not read the log."""

@@ -13,6 +13,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.jobs import milliseconds, node_of, shown_status
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -27,10 +28,16 @@ class _JobDetails(TypedDict, total=False):
     driver_node_id: str
 
 
+MAX_STALL = 300
+"""Characters of what is known of a job that has stalled."""
 _DETAILS = tuple(_JobDetails.__annotations__)
 
 
-class JobEvent(_JobDetails):
+class _OptionalParts(_JobDetails, total=False):
+    stall: str
+
+
+class JobEvent(_OptionalParts):
     """The event of :class:`RayAgentJobTrigger`. ``error`` is the value of :func:`error_to_json`."""
 
     end: str | None
@@ -45,16 +52,18 @@ class Outcome:
     :param end: why it ended; ``None`` if it was stopped early, or if ``error`` prevented the start.
     :param job: the last known details of the job; from an event, only its ``status``, times and node.
     :param error: the last error of the status request.
+    :param stall: what is known of a job that has stalled, safe to show.
     """
 
     end: End | None
     job: Mapping[str, Any] | None = None
     error: RayAgentError | None = None
+    stall: str = ""
 
     @classmethod
     def of(cls, follower: Follower) -> Outcome:
         """Return the outcome of ``following``."""
-        return cls(follower.end, follower.job, follower.error)
+        return cls(follower.end, follower.job, follower.error, truncate(follower.stall, MAX_STALL))
 
     def to_event(self, redact: Callable[[str], str] = str) -> JobEvent:
         """Return a storable object, under 2 KB: Airflow prints it to the task log and stores it as plain text.
@@ -65,7 +74,7 @@ class Outcome:
             "end": self.end.value if self.end else None,
             "status": shown_status(self.job, redact) if self.job else None,
             "error": error_to_json(self.error),
-            **_details(self.job or {}, redact),
+            **_optional_parts(self.job or {}, self.stall, redact),
         }
         return storable(event)
 
@@ -78,11 +87,14 @@ class Outcome:
         try:
             # A trigger of a later version may send further keys.
             end, status, error = (event[key] for key in ("end", "status", "error"))  # type: ignore[index]
+            # A trigger of an earlier version sends none.
+            stall = event.get("stall")  # type: ignore[attr-defined]
             details = {name: event[name] for name in _DETAILS if name in event}  # type: ignore[index,operator]
             return cls(
                 End(end) if end is not None else None,
                 {"status": status, **details} if status is not None else None,
                 error_from_json(error),
+                sanitize(stall, length=MAX_NOTICE) if isinstance(stall, str) else "",
             )
         except (KeyError, TypeError, ValueError):
             raise RayAgentResponseError(
@@ -90,11 +102,12 @@ class Outcome:
             ) from None
 
 
-def _details(job: Mapping[str, Any], redact: Callable[[str], str]) -> _JobDetails:
-    """Return the details from which the links to the job's pages are made, as far as they are known."""
+def _optional_parts(job: Mapping[str, Any], stall: str, redact: Callable[[str], str]) -> _OptionalParts:
+    """Return the details from which the links to the job's pages are made, and a stall, as far as they are known."""
     found = {
         "start_time": milliseconds(job.get("start_time")),
         "end_time": milliseconds(job.get("end_time")),
         "driver_node_id": node_of(job, redact),
+        "stall": stall or None,
     }
-    return cast("_JobDetails", {name: value for name, value in found.items() if value is not None})
+    return cast("_OptionalParts", {name: value for name, value in found.items() if value is not None})

@@ -10,17 +10,15 @@ from airflow_provider_rayagent.activity.wait_look import look_at_wait
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.run.record_looks import start_look
 from airflow_provider_rayagent.services.jobs import JobStatus, known_status
-from airflow_provider_rayagent.tail.items import LogLines, Progress
 from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize, shown_error
 from airflow_provider_rayagent.transport import daemon_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
     from airflow_provider_rayagent.activity.wait_reasons import WaitReason
     from airflow_provider_rayagent.connection.config import ServiceConfig
-    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.tail_driver import Follower
 
@@ -59,12 +57,11 @@ class WaitWatch:
         """The kind of the reason that was found last."""
         self._told: dict[object, float] = {}
         """When reasons were told, by their kind."""
+        self.reason = ""
+        """The reason that the last look has found, safe to show; empty: none."""
 
-    def records(self, follower: Follower, items: Sequence[Item]) -> list[Record]:
-        """Return what there is to tell; call it now and then.
-
-        :param items: the items that came since the last call.
-        """
+    def records(self, follower: Follower) -> list[Record]:
+        """Return what there is to tell; call it now and then."""
         job, now = follower.job, follower.clock()
         if job is None:
             return []
@@ -73,8 +70,7 @@ class WaitWatch:
             self._begin(status, now)
         if status not in (JobStatus.PENDING, JobStatus.RUNNING):
             return []
-        if any(isinstance(item, (LogLines, Progress)) for item in items):
-            self._quiet_since = now
+        self._quiet_since = max(self._quiet_since, follower.text_at)
         if self._look is not None and self._look.done():
             reason, self._look = _result_of(self._look), None
             # While a job writes, it does not matter what it waited for.
@@ -96,14 +92,14 @@ class WaitWatch:
         self.close()
         self._status, self._quiet_since, self._interval = status, now, MIN_INTERVAL
         self._due = now + (PENDING_SECONDS if status is JobStatus.PENDING else QUIET_SECONDS)
-        self._found = None
+        self._found, self.reason = None, ""
         self._told.clear()
 
     def _tell(self, reason: WaitReason | None, now: float, redact: Redactor) -> list[Record]:
         is_quick = reason is not None or self._status is JobStatus.PENDING
         self._interval = MIN_INTERVAL if is_quick else min(self._interval * 2, MAX_INTERVAL)
         self._due = now + self._interval
-        kind = reason.kind if reason else None
+        kind, self.reason = (reason.kind, _shown(reason, redact)) if reason else (None, "")
         before, self._found = self._found, kind
         if reason is None or (reason.is_momentary and kind != before):
             return []
@@ -114,7 +110,7 @@ class WaitWatch:
         # As the last one.
         self._told.pop(kind, None)
         self._told[kind] = now
-        return [Record(logging.INFO, f"Job {self._job_id} waits: {_shown(reason, redact)}.")]
+        return [Record(logging.INFO, f"Job {self._job_id} waits: {self.reason}.")]
 
 
 def reason_of_wait(config: ServiceConfig, job_id: str, job: Mapping[str, Any]) -> WaitReason | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue
 
-from airflow_provider_rayagent.exceptions import RayAgentJobTimeoutError
+from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.sensors.capacity_sensor import RayAgentCapacitySensor
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
@@ -43,7 +43,8 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
     ``result``. The events of assets among the task's ``outlets`` carry ``job_id`` and ``duration``.
 
     With ``mode="reschedule"`` the worker slot is free between two pokes; each poke forwards the new lines of the log.
-    (Before Airflow 3.3 a task keeps no state between pokes, so the log is forwarded when the job has ended.)
+    (Before Airflow 3.3 a task keeps no state between pokes, so the log is forwarded when the job has ended.) Then
+    nothing is said of a job that waits or is silent.
 
     :param job_id: id of the job (Ray's submission id). (templated)
     :param poke_interval: seconds between two status checks, less while the job writes; default 5, or 60 with
@@ -66,6 +67,10 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         self.job_id = job_id
         if poke_interval is None and self.reschedule and not self.deferrable:
             self.poke_interval = RESCHEDULE_INTERVAL
+        if self.stall_timeout is not None and self._mode() == "rescheduled":
+            raise RayAgentInputError(
+                "stall_timeout requires that the job is followed all the time: use deferrable=True or mode='poke'."
+            )
         self._started: float | None = None
 
     def execute(self, context: Context) -> Any:

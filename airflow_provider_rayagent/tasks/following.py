@@ -11,7 +11,7 @@ from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
-from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobFailedError
+from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.printed_links import make_printed_links
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
@@ -19,6 +19,7 @@ from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.validation import (
     MIN_POLL_SECONDS,
+    STALL_SECONDS,
     Protocol,
     validate_choice,
     validate_count,
@@ -83,6 +84,15 @@ class JobFollowingOperator(DeferringOperator):
     :param log_storage: how the log files of deferred tasks are stored, which determines the lines to forward again if a
         triggerer stops early: ``shared`` (all components of Airflow use one log folder), ``remote`` (files are uploaded
         when a task or trigger ends), ``separate`` (each component keeps its own files), ``auto`` (detect it).
+    :param stall_after: seconds for which the job has written nothing before the task log says what runs of it: which
+        tasks, since when, on which nodes, and how much of a CPU their processes use. Repeated at doubled intervals, 12
+        times at most. ``None``: never.
+    :param stall_timeout: seconds after which the task fails and, with ``stop_job_on_kill``, stops the job: if it has
+        written nothing meanwhile, and none of its tasks and methods has started or ended. Only for a program that
+        writes or starts tasks more often than that. ``None``: never.
+    :param stall_stacks: whether to show Python stacks as well, which Ray gets by py-spy: it pauses each process for a
+        moment. ``None``: where Ray says that it gives them (from 2.60, if its head runs with
+        ``RAY_DASHBOARD_ENABLE_PROFILING=1``).
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
@@ -111,6 +121,9 @@ class JobFollowingOperator(DeferringOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         stop_job_on_kill: bool = False,
         log_storage: LogStorage = "auto",
+        stall_after: timedelta | float | None = STALL_SECONDS,
+        stall_timeout: timedelta | float | None = None,
+        stall_stacks: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -136,6 +149,13 @@ class JobFollowingOperator(DeferringOperator):
         self.deferrable = deferrable
         self.stop_job_on_kill = stop_job_on_kill
         self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
+        self.stall_after = None if stall_after is None else validate_duration(stall_after, "stall_after")
+        self.stall_timeout = None if stall_timeout is None else validate_duration(stall_timeout, "stall_timeout")
+        self.stall_stacks = validate_choice(stall_stacks, "stall_stacks", (None, True, False))
+        if stall_timeout is not None and not (forward_logs or read_result or read_messages):
+            raise RayAgentInputError(
+                "stall_timeout requires that the job's log is read: set forward_logs, read_result or read_messages."
+            )
         self._run: JobRun | None = None
         """What this process does with the job; ``None``: the job is not known yet."""
         self.job_links: JobLinks | None = None
@@ -299,10 +319,15 @@ class JobFollowingOperator(DeferringOperator):
             read_messages=self.read_messages,
             printed_links=tuple(self.printed_links),
             log_storage=self.log_storage,
+            stall_after=self.stall_after,
+            stall_timeout=self.stall_timeout,
+            stall_stacks=self.stall_stacks,
             team_name=team_of_task(),
         )
 
     def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
+        while outcome.end is End.STALLED:
+            outcome = run.give_up_stalled(outcome, self.stall_timeout or 0.0, self._time_limit())
         if outcome.end is End.TIMED_OUT:
             self._time_out(run, outcome.job)
         result = run.conclude(outcome)

@@ -21,7 +21,6 @@ from airflow_provider_rayagent.run.follow_options import FollowOptions, known_ar
 from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.run.observer import log_last_lines
 from airflow_provider_rayagent.run.outcome import Outcome
-from airflow_provider_rayagent.run.wait_watch import WaitWatch
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.resume_delay import pause_until_resumable
@@ -199,7 +198,7 @@ class RayAgentJobTrigger(BaseTrigger):
                     )
                 )
                 try:
-                    await follow(follower, records, sink, WaitWatch(config, self.job_id))
+                    await follow(follower, records, sink, options.watch_of(config, self.job_id))
                 finally:
                     # A save that is still in progress must not come after the last one below.
                     saver.cancel()

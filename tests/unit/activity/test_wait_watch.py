@@ -13,7 +13,6 @@ from airflow_provider_rayagent.activity.wait_reasons import WaitReason
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.run import wait_watch
 from airflow_provider_rayagent.run.wait_watch import WaitWatch
-from airflow_provider_rayagent.tail.items import LogLines, Notice
 from airflow_provider_rayagent.text.redaction import Redactor
 
 FULL = WaitReason(("scarce", "GPU"), "it requires 1 GPU; free: 0 of 4 GPUs")
@@ -33,7 +32,8 @@ class Followed:
         self.reason: WaitReason | Exception | None = None
         self.is_slow = False
         job = {"status": status} if status else None
-        self.follower: Any = SimpleNamespace(job=job, clock=lambda: self.now, redact=Redactor(["hunter2-secret"]))
+        redact = Redactor(["hunter2-secret"])
+        self.follower: Any = SimpleNamespace(job=job, clock=lambda: self.now, redact=redact, text_at=0.0)
         self.watch = WaitWatch(read_config(host="http://127.0.0.1:1", extra={"service": "ray"}), "j1")
         monkeypatch.setattr(wait_watch, "start_look", self._start)
 
@@ -51,13 +51,14 @@ class Followed:
         else:
             result.set_result(self.reason)
 
-    def until(self, now: float, *items: Any) -> list[str]:
-        """Go on to a time, second by second; return what is told. The items come with the first second."""
+    def until(self, now: float, *, writes: bool = False) -> list[str]:
+        """Go on to a time, second by second; return what is told. The job writes in the first second, or nothing."""
         told = []
+        if writes:
+            self.follower.text_at = self.now + 1
         while self.now < now:
             self.now += 1
-            told += [record.text for record in self.watch.records(self.follower, items)]
-            items = ()
+            told += [record.text for record in self.watch.records(self.follower)]
         return told
 
     @property
@@ -87,10 +88,9 @@ def test_a_job_that_runs_is_looked_at_less_and_less(monkeypatch: pytest.MonkeyPa
 def test_a_job_that_writes_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = Followed(monkeypatch, "RUNNING")
     for minute in range(60):
-        followed.until(50.0 * (minute + 1), LogLines(["epoch"]))
+        followed.until(50.0 * (minute + 1), writes=True)
     assert followed.times == []
-    # A notice is none of its lines.
-    followed.until(3_100, Notice("reconnecting"))
+    followed.until(3_100)
     assert followed.times == [3_011.0]
 
 
@@ -123,7 +123,7 @@ def test_a_reason_that_comes_after_new_lines_is_not_told(monkeypatch: pytest.Mon
     followed.reason, followed.is_slow = MISSING, True
     followed.until(70)
     assert len(followed.looks) == 1
-    followed.until(80, LogLines(["epoch"]))
+    followed.until(80, writes=True)
     followed.answer()
     assert followed.until(100) == []
 

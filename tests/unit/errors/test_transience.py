@@ -57,6 +57,7 @@ CLASSES = {
             "RayAgentJobStoppedError",
             "RayAgentRunFailedError",
             "RayAgentJobNotStartedError",
+            "RayAgentJobStalledError",
             "RayAgentJobMissingError",
             "RayAgentJobTimeoutError",
             "RayAgentServeApplicationFailedError",

@@ -44,6 +44,9 @@ OF_A_JOB: dict[str, Any] = {
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
     "has_answered": True,
+    "stall_after": 61.5,
+    "stall_timeout": 62.5,
+    "stall_stacks": True,
     "team_name": "red",
 }
 OF_AN_APPLICATION: dict[str, Any] = {
