@@ -1,17 +1,19 @@
 """What of a job runs on Ray: its tasks, methods of actors and program, in groups. Pure.
 
-The columns are those of the state API (``util/state/common.py`` in Ray), whose values come from the job's own code as
-well: nothing here may fail for a value of another type.
+Nothing here may fail for a column with a value of another type.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.activity.demands import MAX_NAME
 from airflow_provider_rayagent.services.cluster_resources import amount_of
+from airflow_provider_rayagent.services.state_columns import attempt_of, pid_of, text_of
+from airflow_provider_rayagent.text.nodes import shown_node
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _NOUNS = {
     "ACTOR_CREATION_TASK": ("constructor", "constructors"),
 }
 _TASK = ("task", "tasks")
-MAX_DIGITS = 10
+_PID = re.compile("[1-9][0-9]{0,8}")
 _LAST_TIME = 253_402_300_799_000.0
 """The end of the year 9999, in milliseconds since the epoch."""
 
@@ -93,13 +95,13 @@ class RunningGroup:
         on = list(dict.fromkeys(part.process.node_id for part in self.parts if part.process.node_id))
         if on:
             text += f", on {len(on):,} nodes, the first on " if len(on) > 1 else ", on "
-            text += shown_node(on[0], nodes, redact)
+            text += place_of(on[0], nodes, redact)
         return text + _describe_cpu({part.process for part in self.parts}, nodes)
 
 
 def attempts_of(rows: Iterable[Row]) -> frozenset[Attempt]:
     """Return the attempts in rows of the state API about tasks."""
-    return frozenset(Attempt(str(row.get("task_id")), int(amount_of(row.get("attempt_number")) or 0)) for row in rows)
+    return frozenset(Attempt(str(row.get("task_id")), attempt_of(row)) for row in rows)
 
 
 def running_groups(rows: Iterable[Row]) -> list[RunningGroup]:
@@ -115,12 +117,12 @@ def running_groups(rows: Iterable[Row]) -> list[RunningGroup]:
 
 def program_of(job: Row) -> Process:
     """Return the process of a job's program, as far as it is known."""
-    driver = job.get("driver_info")
-    pid = driver.get("pid") if isinstance(driver, dict) else None
+    info = job.get("driver_info")
+    driver = info if isinstance(info, dict) else {}
     # Ray's job details have it as a text.
-    if isinstance(pid, str) and pid.isascii() and pid.isdecimal() and len(pid) < MAX_DIGITS:
-        pid = int(pid)
-    return Process(str(job.get("driver_node_id") or ""), _pid(pid))
+    text = text_of(driver, "pid")
+    pid = int(text) if _PID.fullmatch(text) else pid_of(driver)
+    return Process(str(job.get("driver_node_id") or ""), pid)
 
 
 def starts_of(rows: Iterable[Row]) -> list[float]:
@@ -135,15 +137,9 @@ def shown_time(milliseconds: float) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def shown_node(node_id: str, nodes: Nodes, redact: Callable[[str], str]) -> str:
-    """Return a node as messages show it: its address if that is known and no other node's, else its id."""
-    address = nodes[node_id].address if node_id in nodes else ""
-    # The nodes of one machine have the same address.
-    is_shared = sum(node.address == address for node in nodes.values()) > 1
-    short = sanitize(node_id, redact, length=MAX_NAME)[:8]
-    if not address:
-        return f"node {short}"
-    return f"node {sanitize(address, redact, length=MAX_NAME)}" + (f" [{short}]" if is_shared else "")
+def place_of(node_id: str, nodes: Nodes, redact: Callable[[str], str]) -> str:
+    """Return where something runs, for a message."""
+    return f"node {shown_node(node_id, {each: node.address for each, node in nodes.items()}, redact)}"
 
 
 def cpu_of(processes: Iterable[Process], nodes: Nodes) -> list[float]:
@@ -170,14 +166,9 @@ def _part_of(row: Row) -> RunningPart:
     return RunningPart(
         _NOUNS.get(str(row.get("type")), _TASK),
         str(row.get("name") or row.get("func_or_class_name") or ""),
-        Process(str(row.get("node_id") or ""), _pid(row.get("worker_pid"))),
+        Process(str(row.get("node_id") or ""), pid_of(row, "worker_pid")),
         amount_of(row.get("start_time_ms")),
     )
-
-
-def _pid(value: object) -> int | None:
-    number = amount_of(value)
-    return int(number) if number else None
 
 
 def _age(part: RunningPart) -> tuple[bool, float]:

@@ -10,9 +10,9 @@ from airflow_provider_rayagent.activity.running_parts import (
     Process,
     attempts_of,
     cpu_of,
+    place_of,
     program_of,
     running_groups,
-    shown_node,
     starts_of,
 )
 from airflow_provider_rayagent.activity.stacks import shown_stack
@@ -173,7 +173,7 @@ def _processes(records: SharedRecords, processes: Iterable[Process], until: floa
 def _describe_program(program: Process, nodes: Mapping[str, NodeProcesses], redact: Redact) -> str:
     if program.pid is None:
         return ""
-    place = f" on {shown_node(program.node_id, nodes, redact)}" if program.node_id else ""
+    place = f" on {place_of(program.node_id, nodes, redact)}" if program.node_id else ""
     return f"its program (process {program.pid}{place})" + "".join(
         f" uses {percent:.0f}% of a CPU" for percent in cpu_of([program], nodes)
     )

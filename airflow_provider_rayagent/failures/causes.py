@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
+from airflow_provider_rayagent.text.nodes import shown_node
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
 
@@ -146,10 +147,6 @@ def _cause(group: Group, addresses: Mapping[str, str], redact: Callable[[str], s
         return sanitize(text, redact, length=length)
 
     address = shown(addresses.get(first.node_id, ""))
-    is_shared = sum(each == addresses.get(first.node_id) for each in addresses.values()) > 1
-    # The nodes of one machine have the same address.
-    node_id = shown(first.node_id)
-    node = f"{address} [{node_id[:8]}]" if address and is_shared else address or node_id[:8]
     cause: Cause = {
         "sentence": "",
         "part": first.part,
@@ -160,12 +157,12 @@ def _cause(group: Group, addresses: Mapping[str, str], redact: Callable[[str], s
         "follows": first.follows,
         "reason": shown(first.reason, MAX_REASON),
         "first_at": None if first.at is None else _time(first.at).isoformat(timespec="milliseconds"),
-        "node_id": node_id or None,
+        "node_id": shown(first.node_id) or None,
         "node_ip": address or None,
         "pid": first.pid,
         "last_lines": [],
     }
-    cause["sentence"] = _sentence(group, cause, node)
+    cause["sentence"] = _sentence(group, cause, shown_node(first.node_id, addresses, redact))
     return cause
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
-from airflow_provider_rayagent.failures.ray_records import Failure, text_of
+from airflow_provider_rayagent.failures.ray_records import Failure
 from airflow_provider_rayagent.services.jobs import milliseconds
+from airflow_provider_rayagent.services.state_columns import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -18,9 +18,8 @@ from airflow_provider_rayagent.failures.failure_kinds import (
     kind_of_exception,
     last_exception,
 )
-from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.jobs import milliseconds
-from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.services.state_columns import attempt_of, pid_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,7 +132,7 @@ def failures_of(job: Row, tasks: Iterable[Row], actors: Iterable[Row]) -> list[F
     calls: dict[str, list[Row]] = {}
     # The last attempt of each task.
     failed: dict[str, Failure] = {}
-    for row in sorted(rows, key=_attempt):
+    for row in sorted(rows, key=attempt_of):
         if _is_of_actor(row):
             calls.setdefault(text_of(row, "actor_id"), []).append(row)
         else:
@@ -150,7 +149,7 @@ def succeeded_later(rows: Iterable[Row], failure: Failure) -> bool:
     :param rows: all attempts of the task.
     """
     return any(
-        _attempt(row) > failure.attempt and (row.get("state") != "FAILED" or _DRIVERS_END in _message(row))
+        attempt_of(row) > failure.attempt and (row.get("state") != "FAILED" or _DRIVERS_END in _message(row))
         for row in rows
     )
 
@@ -170,18 +169,6 @@ def with_end_of_worker(failure: Failure, worker: Row) -> Failure:
         return replace(failure, kind=FailureKind.OUT_OF_MEMORY, reason=_with_memory(_LOW_ON_MEMORY, detail))
     kind, reason = _ended(detail)
     return replace(failure, kind=kind, reason=reason) if kind is FailureKind.PROGRAM else failure
-
-
-def pid_of(row: Row, column: str = "pid") -> int | None:
-    """Return the id of a process; ``None`` if it is unknown."""
-    value = row.get(column)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
-
-
-def text_of(row: Row, column: str) -> str:
-    """Return a text without what could not be sent back in a request; empty if there is none."""
-    value = row.get(column)
-    return storable(value) if isinstance(value, str) else ""
 
 
 def _is_failure_of(job: Row, row: Row) -> bool:
@@ -214,7 +201,7 @@ def _task_failure(row: Row) -> Failure:
         node_id=text_of(row, "node_id"),
         pid=pid_of(row, "worker_pid"),
         worker_id=text_of(row, "worker_id"),
-        attempt=_attempt(row),
+        attempt=attempt_of(row),
         task_id=text_of(row, "task_id"),
         stderr_file=text_of(log, "stderr_file") if isinstance(log, dict) else "",
         follows=error_type == "DEPENDENCY_RESOLUTION_FAILED"
@@ -322,7 +309,7 @@ def _with_calls(
         node_id=text_of(first, "node_id"),
         pid=pid_of(first, "worker_pid"),
         worker_id=text_of(first, "worker_id"),
-        attempt=max(map(_attempt, calls), default=0),
+        attempt=max(map(attempt_of, calls), default=0),
         calls=frozenset(text_of(row, "task_id") for row in calls if row.get("type") == "ACTOR_TASK"),
         follows=follows,
     )
@@ -343,10 +330,6 @@ def _environment_error(message: str) -> str:
         return str(errors[-1]).strip()
     lines = [line.strip() for line in message.splitlines() if line.strip() and not line.strip().startswith("lease_id")]
     return lines[-1] if lines else "Ray does not say why"
-
-
-def _attempt(row: Row) -> int:
-    return int(amount_of(row.get("attempt_number")) or 0)
 
 
 def _message(row: Row) -> str:

@@ -19,6 +19,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services.cluster_resources import amount_of, total_of, used_amount
 from airflow_provider_rayagent.services.jobs import JobStatus, has_ended
 from airflow_provider_rayagent.services.service import standard_phrase
+from airflow_provider_rayagent.services.state_columns import attempt_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +117,7 @@ def one_row(what: str) -> Callable[[Any], Row]:
         rows = state_rows(body)
         if not rows:
             raise RayAgentNotFoundError(f"{what} does not exist.", 404)
-        return max(rows, key=lambda row: amount_of(row.get("attempt_number")) or 0.0)
+        return max(rows, key=attempt_of)
 
     return convert
 

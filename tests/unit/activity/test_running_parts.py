@@ -10,9 +10,9 @@ from airflow_provider_rayagent.activity.running_parts import (
     Attempt,
     Process,
     attempts_of,
+    place_of,
     program_of,
     running_groups,
-    shown_node,
     starts_of,
 )
 from airflow_provider_rayagent.services.ray_responses import NodeProcesses, node_processes
@@ -82,9 +82,9 @@ def test_names_are_masked_and_cannot_forge_lines() -> None:
 
 def test_nodes_of_one_machine_are_told_apart() -> None:
     nodes = {"aa" * 28: NodeProcesses("127.0.0.1"), "bb" * 28: NodeProcesses("127.0.0.1")}
-    assert shown_node("aa" * 28, nodes, str) == "node 127.0.0.1 [aaaaaaaa]"
-    assert shown_node("aa" * 28, {"aa" * 28: NodeProcesses("127.0.0.1")}, str) == "node 127.0.0.1"
-    assert shown_node("cc" * 28, nodes, str) == "node cccccccc"
+    assert place_of("aa" * 28, nodes, str) == "node 127.0.0.1 [aaaaaaaa]"
+    assert place_of("aa" * 28, {"aa" * 28: NodeProcesses("127.0.0.1")}, str) == "node 127.0.0.1"
+    assert place_of("cc" * 28, nodes, str) == "node cccccccc"
 
 
 def test_the_program_has_its_process_as_text_or_number() -> None:
