@@ -160,22 +160,9 @@ class SilenceWatch:
         self._look = None
         found, before = _result_of(look, follower.redact), self._before
         is_same = found.is_known and before is not None and not found.goes_on_from(before)
-        if not found.is_known:
-            self._not_before = now + self._pause
-            self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
-        else:
-            self._before, self._pause = found, SETTLE_SECONDS
-            if not is_same:
-                # Now, since it is not known when the look was carried out.
-                self._same_since = now
+        self._remember(found, now, is_same=is_same)
         is_stalled = is_same and self._began - self._same_since >= self._timeout
-        is_told = False
-        # A first look is only compared with the next one.
-        if self._is_due(self._began) and (before is not None or not found.is_known):
-            is_told = before is None or not found.is_known or self._is_silent(found, before, is_same=is_same)
-            self._told += is_told
-            self._tell_at = self._began + self._threshold
-            self._threshold *= 1 + is_told
+        is_told = self._is_told(found, before, is_same=is_same)
         if not (is_told or is_stalled):
             return []
         parts = list(found.parts)
@@ -190,6 +177,28 @@ class SilenceWatch:
         lines = [f"Job {self._job_id} has written nothing for {silent}. What runs:"]
         lines += [f"  {line}" for line in (*parts, *found.stacks, *advice)]
         return [Record(logging.INFO, line) for line in lines]
+
+    def _remember(self, found: Silence, now: float, *, is_same: bool) -> None:
+        """Keep what the next look is compared with."""
+        if not found.is_known:
+            self._not_before = now + self._pause
+            self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
+            return
+        self._before, self._pause = found, SETTLE_SECONDS
+        if not is_same:
+            # Now, since it is not known when the look was carried out.
+            self._same_since = now
+
+    def _is_told(self, found: Silence, before: Silence | None, *, is_same: bool) -> bool:
+        """Return whether a block is due and worth it; if it is due, set when the next one is."""
+        # A first look is only compared with the next one.
+        if not self._is_due(self._began) or (before is None and found.is_known):
+            return False
+        is_told = before is None or not found.is_known or self._is_silent(found, before, is_same=is_same)
+        self._told += is_told
+        self._tell_at = self._began + self._threshold
+        self._threshold *= 1 + is_told
+        return is_told
 
     def _is_due(self, at: float) -> bool:
         """Return whether a block is due."""
