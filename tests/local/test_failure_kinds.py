@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 
 from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.failures.explanation import Explanation, explain
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.run import failed_job
 from airflow_provider_rayagent.run.failed_job import look_at_failure
 from airflow_provider_rayagent.transport import blocking
-from tests.failure_records import Recorder
 from tests.local.failing_programs import (
     AGENTS,
     CASES,
@@ -30,6 +27,7 @@ from tests.local.failing_programs import (
     SMALL,
     WAITING,
 )
+from tests.local.looks import RecordingClient
 from tests.local.ray_releases import cluster_of
 from tests.stack.watch import PATIENCE, wait_until
 from tests.tail.figures import figure
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_rayagent.connection.config import ServiceConfig
-    from airflow_provider_rayagent.services.call import Call
     from tests.stack.agent import LocalAgent
     from tests.stack.ray import Cluster
 
@@ -49,21 +46,6 @@ pytestmark = pytest.mark.ray
 class Told(NamedTuple):
     job: dict[str, Any]
     explanation: Explanation
-
-
-class RecordingClient(blocking.BlockingServiceClient):
-    """Keeps the answers for unit tests."""
-
-    recorder = Recorder()
-
-    async def _send_once(self, call: Call, attempt: int) -> Any:
-        try:
-            answer = await super()._send_once(replace(call, read_timeout=PATIENCE), attempt)
-        except RayAgentError as error:
-            self.recorder.note(call, error)
-            raise
-        self.recorder.note(call, answer)
-        return answer
 
 
 @pytest.fixture(scope="module")

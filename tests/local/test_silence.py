@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from airflow_provider_rayagent.activity import shared_records, silence_look
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.run import silence_watch
 from airflow_provider_rayagent.run.job_watch import JobWatch
@@ -19,12 +18,11 @@ from airflow_provider_rayagent.run.silence_watch import StallSettings
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.transport import blocking
 from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 from airflow_provider_rayagent.transport.blocking_driver import BlockingFollower
+from tests.local.looks import patient_looks
 from tests.local.ray_releases import cluster_of
 from tests.local.silent_programs import CASES, NODE
-from tests.local.test_failure_kinds import RecordingClient
 from tests.stack.watch import PATIENCE, wait_until
 from tests.tail.figures import figure
 
@@ -56,13 +54,9 @@ class Told(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def _patience() -> Iterator[None]:
-    """On a busy machine, Ray answers later than a task waits for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(silence_look, "LOOK_SECONDS", PATIENCE)
+    with patient_looks() as patch:
         patch.setattr(silence_watch, "APART_SECONDS", 5.0)
         patch.setattr(silence_watch, "SETTLE_SECONDS", 2.0)
-        patch.setattr(shared_records, "KEPT_SECONDS", 0.0)
-        patch.setattr(blocking, "BlockingServiceClient", RecordingClient)
         yield
 
 

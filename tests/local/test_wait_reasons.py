@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.activity import shared_records
 from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.run import wait_watch
 from airflow_provider_rayagent.run.wait_watch import reason_of_wait
-from airflow_provider_rayagent.transport import blocking
+from tests.local.looks import RecordingClient, patient_looks
 from tests.local.ray_releases import cluster_of
-from tests.local.test_failure_kinds import RecordingClient
 from tests.local.waiting_programs import CASES, HELD_CPUS, IMPORTS, NODES, SLOW_PIP
-from tests.stack.watch import PATIENCE, wait_until
+from tests.stack.watch import wait_until
 from tests.tail.figures import figure
 from tests.wait_records import store
 
@@ -41,11 +38,7 @@ HOLDER = "holder"
 
 @pytest.fixture(scope="module", autouse=True)
 def _patience() -> Iterator[None]:
-    """On a busy machine, Ray answers later than a task waits for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wait_watch, "WAIT_LOOK_SECONDS", PATIENCE)
-        patch.setattr(shared_records, "KEPT_SECONDS", 0.0)
-        patch.setattr(blocking, "BlockingServiceClient", RecordingClient)
+    with patient_looks():
         yield
 
 

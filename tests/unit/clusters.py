@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.scripted import Answer
+
 GIB = 2.0**30
 NODES: list[dict[str, Any]] = [
     {
@@ -28,3 +30,8 @@ USED: dict[str, dict[str, float]] = {
     "a" * 56: {"CPU": 1.0, "object_store_memory": GIB},
     "b" * 56: {"CPU": 0.1, "GPU": 1.5},
 }
+
+
+def rows(*found: dict[str, Any]) -> Answer:
+    """Return an answer of Ray's state API."""
+    return Answer(200, {"data": {"result": {"result": list(found), "total": len(found)}}})

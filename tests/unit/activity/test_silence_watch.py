@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,15 @@ import pytest
 
 from airflow_provider_rayagent.activity.running_parts import Attempt
 from airflow_provider_rayagent.activity.silence_look import Silence
-from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.run import silence_watch
 from airflow_provider_rayagent.run.silence_watch import MAX_TOLD, SilenceWatch, StallSettings
-from airflow_provider_rayagent.text.redaction import Redactor
+from tests.unit.activity.followed import CONFIG, Followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from airflow_provider_rayagent.render.record_builder import Record
 
 MINUTE = 60.0
 HUNG = Silence(frozenset({Attempt("t", 0)}), {"w": 3}, 7, is_known=True, parts=("1 task train",))
@@ -27,63 +27,46 @@ RETRIED = replace(HUNG, attempts=frozenset({Attempt("t", 1)}))
 UNKNOWN = replace(HUNG, is_known=False, parts=("at least 100 tasks train",))
 
 
-class Followed:
-    """A followed job whose looks are answered at once, or by the test."""
+class Silent(Followed):
+    """A followed job with a watch that tells what runs of it.
+
+    :param settings: fields of :class:`StallSettings`.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.now = 1_000.0
-        self.times: list[float] = []
-        self.looks: list[Future[Any]] = []
-        self.found: Silence | Exception | None = HUNG
+        super().__init__(monkeypatch, silence_watch, "RUNNING")
+        self.found = HUNG
         self.find: Callable[[], Silence | Exception] | None = None
+        """Returns what the next look results in."""
         self.stalls: list[tuple[float, str]] = []
         self.reason = ""
         self.renewed = 0
-        self.follower: Any = SimpleNamespace(
-            job={"status": "RUNNING", "job_id": "02000000"},
-            clock=lambda: self.now,
-            redact=Redactor(),
-            text_at=0.0,
-            log_is_readable=True,
-            renew_stream=self._renew,
-            give_up=lambda why: self.stalls.append((self.now - 1_000.0, why)),
-        )
-        config = read_config(host="http://127.0.0.1:1", extra={"service": "ray"})
-        self.watch = SilenceWatch(config, "j1", StallSettings(**settings))
-        monkeypatch.setattr(silence_watch, "start_look", self._start)
+        self.follower.log_is_readable = True
+        self.follower.renew_stream = self._renew
+        self.follower.give_up = lambda why: self.stalls.append((self.now, why))
+        self.watch = SilenceWatch(CONFIG, "j1", StallSettings(**settings))
 
-    def _renew(self) -> None:
-        self.renewed += 1
+    def records(self) -> list[Record]:
+        return self.watch.records(self.follower, self.reason)
 
-    def _start(self, *_: object) -> Future[Any]:
-        self.times.append(self.now - 1_000.0)
-        look: Future[Any] = Future()
-        self.looks.append(look)
+    @property
+    def is_over(self) -> bool:
+        return bool(self.stalls)
+
+    def answer(self) -> None:
         if self.find is not None:
             self.found = self.find()
-        if isinstance(self.found, Exception):
-            look.set_exception(self.found)
-        elif self.found is not None:
-            look.set_result(self.found)
-        return look
-
-    def until(self, now: float) -> list[str]:
-        """Go on to a time after the start, second by second, unless the job stalls; return the lines that are told."""
-        told: list[str] = []
-        while self.now < 1_000.0 + now and not self.stalls:
-            self.now += 1
-            told += [record.text for record in self.watch.records(self.follower, self.reason)]
-        return told
-
-    def write(self) -> None:
-        self.follower.text_at = self.now
+        super().answer()
 
     def headlines(self, now: float) -> list[str]:
         return [line for line in self.until(now) if line.startswith("Job ")]
 
+    def _renew(self) -> None:
+        self.renewed += 1
+
 
 def test_a_silent_job_is_told_of_at_doubled_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     assert followed.until(600) == []
     assert followed.until(700) == ["Job j1 has written nothing for 10 minutes. What runs:", "  1 task train"]
     # The first one is compared with the next.
@@ -94,7 +77,7 @@ def test_a_silent_job_is_told_of_at_doubled_intervals(monkeypatch: pytest.Monkey
 
 
 def test_a_job_that_writes_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     for number in range(100):
         followed.until((number + 1) * 8 * MINUTE)
         followed.write()
@@ -102,7 +85,7 @@ def test_a_job_that_writes_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_job_that_writes_has_not_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, after=None, timeout=20 * MINUTE)
+    followed = Silent(monkeypatch, after=None, timeout=20 * MINUTE)
     for number in range(100):
         followed.until((number + 1) * 15 * MINUTE)
         followed.write()
@@ -112,7 +95,7 @@ def test_a_job_that_writes_has_not_stalled(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_usual_pauses_are_told_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     told = []
     for number in range(20):
         told += followed.headlines((number + 1) * 15 * MINUTE)
@@ -121,7 +104,7 @@ def test_usual_pauses_are_told_less_and_less(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_tasks_that_have_started_meanwhile_are_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     # Each takes some minutes.
     followed.found = replace(HUNG, oldest_ago=200.0, newest_ago=100.0)
     assert followed.until(1_000) == []
@@ -131,7 +114,7 @@ def test_tasks_that_have_started_meanwhile_are_a_sign_of_life(monkeypatch: pytes
 
 
 def test_a_part_that_runs_all_the_time_is_told_while_others_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, timeout=30 * MINUTE)
     # As a controller that asks its workers again and again whether they have finished.
     count = itertools.count(4)
     followed.find = lambda: replace(HUNG, executed={"w": next(count)}, oldest_ago=5_000.0, newest_ago=1.0)
@@ -145,7 +128,7 @@ def test_a_part_that_runs_all_the_time_is_told_while_others_come_and_go(monkeypa
 
 
 def test_other_attempts_of_the_same_tasks_mean_that_the_job_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=10 * MINUTE)
+    followed = Silent(monkeypatch, timeout=10 * MINUTE)
     answers = itertools.cycle([HUNG, RETRIED])
     followed.find = lambda: next(answers)
     assert followed.until(600 * MINUTE) == []
@@ -157,7 +140,7 @@ def test_other_attempts_of_the_same_tasks_mean_that_the_job_goes_on(monkeypatch:
 def test_a_job_has_stalled_if_looks_found_the_same_for_the_whole_timeout(
     after: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    followed = Followed(monkeypatch, after=after, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, after=after, timeout=30 * MINUTE)
     followed.reason = "it requires 1 GPU"
     told = followed.until(60 * MINUTE)
     ((at, why),) = followed.stalls
@@ -171,16 +154,16 @@ def test_a_job_has_stalled_if_looks_found_the_same_for_the_whole_timeout(
 
 
 def test_a_stream_that_was_lost_without_a_sign_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, timeout=30 * MINUTE)
     while not followed.renewed:
-        followed.until(followed.now - 1_000 + 1)
+        followed.until(followed.now + 1)
     followed.write()
     followed.until(61 * MINUTE)
     assert followed.stalls == []
 
 
 def test_a_look_that_fails_does_not_begin_the_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, after=None, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, after=None, timeout=30 * MINUTE)
     answers: Iterator[Silence | Exception] = iter([HUNG, RayAgentError("busy"), RayAgentError("busy")])
     followed.find = lambda: next(answers, HUNG)
     followed.until(60 * MINUTE)
@@ -189,37 +172,37 @@ def test_a_look_that_fails_does_not_begin_the_time_anew(monkeypatch: pytest.Monk
 
 
 def test_a_look_that_waits_in_the_queue_proves_nothing_about_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, after=None, timeout=10 * MINUTE)
-    followed.found = None
+    followed = Silent(monkeypatch, after=None, timeout=10 * MINUTE)
+    followed.is_slow = True
     followed.until(400)
-    followed.looks[0].set_result(HUNG)
-    followed.found = HUNG
+    followed.answer()
+    followed.is_slow = False
     followed.until(60 * MINUTE)
     ((at, _),) = followed.stalls
     assert at >= 1_000
 
 
 def test_the_time_before_the_job_ran_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, timeout=30 * MINUTE)
     for status in ("PENDING", "RUNNING", "PENDING"):
         followed.follower.job["status"] = status
         followed.write()
-        followed.until(followed.now - 1_000 + 20 * MINUTE)
+        followed.until(followed.now + 20 * MINUTE)
     followed.follower.job["status"] = "RUNNING"
-    assert followed.until(followed.now - 1_000 + 9 * MINUTE) == []
+    assert followed.until(followed.now + 9 * MINUTE) == []
     assert followed.stalls == []
 
 
 def test_a_trigger_that_goes_on_every_two_minutes_looks_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, timeout=30 * MINUTE)
     for _ in range(40):
         followed.now += 119
-        followed.until(followed.now - 1_000 + 1)
+        followed.until(followed.now + 1)
     assert len(followed.stalls) == 1
 
 
 def test_a_stream_that_is_replaced_every_minute_does_not_end_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, timeout=30 * MINUTE)
     for minute in range(60):
         followed.follower.log_is_readable = False
         followed.until(minute * MINUTE + 2)
@@ -237,7 +220,7 @@ def test_a_stream_that_is_replaced_every_minute_does_not_end_the_looks(monkeypat
     ],
 )
 def test_what_is_not_known_proves_no_stall(found: Any, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=10 * MINUTE)
+    followed = Silent(monkeypatch, timeout=10 * MINUTE)
     followed.found = found
     told = followed.until(5 * 60 * MINUTE)
     assert followed.stalls == []
@@ -248,7 +231,7 @@ def test_what_is_not_known_proves_no_stall(found: Any, shown: str, monkeypatch: 
 
 
 def test_a_log_that_cannot_be_read_does_not_make_a_job_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=10 * MINUTE)
+    followed = Silent(monkeypatch, timeout=10 * MINUTE)
     followed.follower.log_is_readable = False
     assert followed.until(100 * MINUTE) == []
     assert followed.times == []
@@ -259,7 +242,7 @@ def test_a_log_that_cannot_be_read_does_not_make_a_job_silent(monkeypatch: pytes
 
 
 def test_a_process_that_stood_still_reads_the_log_before_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=30 * MINUTE)
+    followed = Silent(monkeypatch, timeout=30 * MINUTE)
     followed.until(20 * MINUTE)
     looks = len(followed.times)
     followed.now += 60 * MINUTE
@@ -271,18 +254,18 @@ def test_a_process_that_stood_still_reads_the_log_before_it_looks(monkeypatch: p
 
 
 def test_words_during_a_look_cancel_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch, timeout=11 * MINUTE)
-    followed.found = None
+    followed = Silent(monkeypatch, timeout=11 * MINUTE)
+    followed.is_slow = True
     followed.until(610)
     followed.write()
     followed.until(620)
-    assert followed.looks[0].cancelled()
+    assert followed.looks[0][1].cancelled()
     assert followed.stalls == []
 
 
 @pytest.mark.parametrize("status", ["PENDING", "SUCCEEDED", "DREAMING"])
 def test_a_job_of_another_status_is_not_looked_at(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     followed.follower.job["status"] = status
     assert followed.until(100 * MINUTE) == []
     followed.follower.job["status"] = "RUNNING"
@@ -292,13 +275,13 @@ def test_a_job_of_another_status_is_not_looked_at(status: str, monkeypatch: pyte
 
 
 def test_advice_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     followed.found = replace(HUNG, advice="Start py-spy.")
     assert followed.until(60 * MINUTE).count("  Start py-spy.") == 1
 
 
 def test_another_following_of_the_same_job_goes_on_counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(monkeypatch)
+    followed = Silent(monkeypatch)
     followed.until(300)
     followed.watch.close()
     followed.follower = SimpleNamespace(**{**vars(followed.follower), "text_at": 0.0})

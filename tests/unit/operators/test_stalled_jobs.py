@@ -14,6 +14,7 @@ from airflow_provider_rayagent.run.job_ids import numbered
 from tests.scripted import Answer, Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
 from tests.stack.watch import wait_until
 from tests.unit.both_ways import both_ways
+from tests.unit.clusters import rows
 from tests.unit.operators.started_jobs import ROOT, starting
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator
 from tests.unit.sensors.factory import make_sensor
@@ -55,10 +56,6 @@ def cluster(ray: ScriptedAgent) -> ScriptedAgent:
     ray.answers[TASKS] = [rows(HUNG)]
     ray.answers[NODES] = [executed(3)]
     return ray
-
-
-def rows(*found: dict[str, Any]) -> Answer:
-    return Answer(200, {"data": {"result": {"result": list(found), "total": 7}}})
 
 
 def executed(count: int) -> Answer:

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError
 from airflow_provider_rayagent.run import wait_watch
 from tests.scripted import Answer, ScriptedAgent, SetStatus, WaitFor
 from tests.unit.both_ways import both_ways
-from tests.unit.clusters import NODES, USED
+from tests.unit.clusters import NODES, USED, rows
 from tests.unit.operators.started_jobs import starting
 from tests.unit.operators.submissions import SUBMIT, make_rendered
 from tests.unit.support import task_log
@@ -41,10 +41,6 @@ def cluster(ray: ScriptedAgent) -> ScriptedAgent:
     """A Ray with one job that holds GPUs, as far as it tells."""
     ray.nodes[:], ray.used = NODES, USED
     return ray
-
-
-def rows(*found: dict[str, Any]) -> Answer:
-    return Answer(200, {"data": {"result": {"result": list(found)}}})
 
 
 def supervisor(agent: ScriptedAgent, **resources: float) -> Any:
