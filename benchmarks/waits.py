@@ -3,10 +3,9 @@
     python -m benchmarks waits
 
 A real Ray has jobs that are PENDING, jobs that run and are silent while their tasks wait, or jobs with 200 tasks that
-run and are silent. The followers run in a separate
-process and event loop, as in a triggerer, together with a few of jobs that print ten lines per second, each with the
-time. There is a follower for each PENDING job; several follow the same silent one, which is the same for Ray as if each
-had its own.
+run and are silent. The followers run in a separate process and event loop, as in a triggerer, together with a few of
+jobs that print ten lines per second, each with the time. There is a follower for each PENDING job; several follow the
+same silent one, which is the same for Ray as if each had its own.
 """
 
 from __future__ import annotations

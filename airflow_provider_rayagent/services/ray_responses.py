@@ -19,7 +19,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services.cluster_resources import amount_of, total_of, used_amount
 from airflow_provider_rayagent.services.jobs import JobStatus, has_ended
 from airflow_provider_rayagent.services.service import standard_phrase
-from airflow_provider_rayagent.services.state_columns import attempt_of
+from airflow_provider_rayagent.services.state_columns import attempt_of, pid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -193,8 +193,8 @@ def node_processes(body: Any) -> NodeProcesses:
     details = _part(_part(body, "data"), "detail")
     workers, address = _part(details, "workers"), _part(details, "ip")
     rows = [row for row in workers if isinstance(row, dict)] if isinstance(workers, list) else []
-    found = ((amount_of(row.get("pid")), amount_of(row.get("cpuPercent"))) for row in rows)
-    cpu = {int(pid): percent for pid, percent in found if pid is not None and percent is not None}
+    found = ((pid_of(row), amount_of(row.get("cpuPercent"))) for row in rows)
+    cpu = {pid: percent for pid, percent in found if pid is not None and percent is not None}
     return NodeProcesses(address if isinstance(address, str) else "", cpu)
 
 

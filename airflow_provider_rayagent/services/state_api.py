@@ -128,9 +128,7 @@ class RayActivityRecords:
         return _look("tasks", limit, job_id=driver_job_id, state="RUNNING")
 
     def running_attempts(self, driver_job_id: str) -> Call:
-        equals = {"job_id": driver_job_id, "state": "RUNNING"}
-        call = rows_of("tasks", seconds=LOOK_REQUEST_SECONDS, equals=equals)
-        return replace(call, read_timeout=LOOK_REQUEST_SECONDS + 1)
+        return _look("tasks", MAX_ROWS, detail=False, job_id=driver_job_id, state="RUNNING")
 
     def pending_jobs(self) -> Call:
         return _look("actors", MAX_ROWS, class_name=JOB_SUPERVISOR, state="PENDING_CREATION")
@@ -159,9 +157,8 @@ class RayActivityRecords:
         )
 
     def finished_tasks(self, driver_job_id: str) -> Call:
-        equals = {"job_id": driver_job_id, "state": "FINISHED"}
-        call = rows_of("tasks", ray_responses.number_of_rows, limit=1, seconds=LOOK_REQUEST_SECONDS, equals=equals)
-        return replace(call, read_timeout=LOOK_REQUEST_SECONDS + 1)
+        call = _look("tasks", 1, detail=False, job_id=driver_job_id, state="FINISHED")
+        return replace(call, convert=ray_responses.number_of_rows)
 
     def processes(self, node_id: str) -> Call | None:
         if not _ID_FORMS["node"].fullmatch(node_id):
@@ -183,6 +180,6 @@ class RayActivityRecords:
         return Call("GET", path, "text", read_timeout=LOOK_REQUEST_SECONDS, max_bytes=MAX_STDERR_BYTES)
 
 
-def _look(resource: str, limit: int, **equals: str) -> Call:
-    call = rows_of(resource, limit=limit, detail=True, seconds=LOOK_REQUEST_SECONDS, equals=equals)
+def _look(resource: str, limit: int, *, detail: bool = True, **equals: str) -> Call:
+    call = rows_of(resource, limit=limit, detail=detail, seconds=LOOK_REQUEST_SECONDS, equals=equals)
     return replace(call, read_timeout=LOOK_REQUEST_SECONDS + 1)
