@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from airflow_provider_rayagent.cli.tables import gpu_rows
 from tests.scripted import Answer, Application, Job, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT
-from tests.unit.clusters import NODES, USED
+from tests.unit.clusters import NODES, USED, rows
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_one_job_is_shown_without_its_secrets(service: Any, connect: Connect, ai
 
 def test_why_a_job_waits_is_shown_with_it(connect: Connect, airflow: Airflow) -> None:
     actor = {"name": "_ray_internal_job_actor_j1", "required_resources": {"GPU": 64.0, "hunter2-secret": 1.0}}
-    answers = {"GET api/v0/actors": [Answer(200, {"data": {"result": {"result": [actor]}}})]}
+    answers = {"GET api/v0/actors": [rows(actor)]}
     with ScriptedAgent(job("j1", 1, "PENDING"), nodes=NODES, answers=answers, service="ray") as agent:
         connect(agent, extra={"service": "ray"}, password="hunter2-secret")
         done = airflow("jobs", "j1")
