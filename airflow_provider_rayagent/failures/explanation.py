@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.failures.causes import causes_of, describe_causes
-from airflow_provider_rayagent.failures.failure_kinds import (
-    LOG_EXCERPT,
-    FailureKind,
-    exception_of_ray,
-    headline,
-    kind_of_job,
-)
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind, headline
+from airflow_provider_rayagent.failures.job_message import LOG_EXCERPT, exception_of_ray, kind_of_job
 from airflow_provider_rayagent.services.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize

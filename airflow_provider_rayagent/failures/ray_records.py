@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_rayagent.failures.failure_kinds import (
-    FailureKind,
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind
+from airflow_provider_rayagent.failures.ray_exceptions import (
     follows_from_another,
     is_exception_of_ray,
     kind_by_words,

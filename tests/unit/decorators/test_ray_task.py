@@ -9,7 +9,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_rayagent.decorators.ray_task import ray_task
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentRunFailedError
-from airflow_provider_rayagent.failures.failure_kinds import FailureKind, kind_of_job
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind
+from airflow_provider_rayagent.failures.job_message import kind_of_job
 from tests.scripted import Job
 from tests.unit.both_ways import both_ways
 from tests.unit.supervisor import supervise

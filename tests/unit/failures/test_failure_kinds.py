@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.failures.failure_kinds import FailureKind, headline, kind_of_job
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind, headline
+from airflow_provider_rayagent.failures.job_message import kind_of_job
 
 LAST_LINES = """\
   File "/venv/site-packages/ray/_private/worker.py", line 1055, in get_objects
@@ -128,6 +129,16 @@ ray.train.base_trainer.TrainingFailedError: The Ray Train run failed. Please ins
 To continue this run, you can use: `trainer = TorchTrainer.restore("/results/x")`.
 To start a new run that will retry on training failures, set `train.RunConfig(failure_config=...)`.
 """
+DISK_FULL = """\
+ray.exceptions.OutOfDiskError: Local disk is full
+The object cannot be created because the local object store is full and the local disk's utilization is over capacity \
+(95% by default).Tip: Use `df` on this node to check disk usage and `ray memory` to check object store memory usage.
+"""
+STORE_FULL = """\
+ray.exceptions.ObjectStoreFullError: Failed to put object 00ffffffffffffffffffffffffffffffffffffff0100000001000000
+The local object store is full of objects that are still in scope and cannot be evicted. Tip: Use the `ray memory` \
+command to list active objects in the cluster.
+"""
 CORES_LINE = "[2026-11-26 15:11:33,954 E 7075 7075] core_worker.cc:2: The connection to the raylet was closed.\n"
 TASKS_ENVIRONMENT = """\
   File "/venv/site-packages/requests/adapters.py", line 729, in send
@@ -169,6 +180,8 @@ UNHANDLED: dict[str, tuple[str, FailureKind | None]] = {
         MEMORY,
     ),
     "a task's runtime environment": (LAST_LINES + "ray.exceptions.RuntimeEnvSetupError: x\n", FailureKind.RUNTIME_ENV),
+    "a full disk": (LAST_LINES + DISK_FULL, FailureKind.STORAGE_FULL),
+    "a full object store": (LAST_LINES + STORE_FULL, FailureKind.STORAGE_FULL),
     "only a raylet's lines": (RAYLET_LOG.split("\n", 1)[1], None),
     "a line of Ray's core after it": (LAST_LINES + WORKER_CRASHED + CORES_LINE, WORKER),
     # The program has handled it.

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.failures.explanation import explain
-from airflow_provider_rayagent.failures.failure_kinds import FailureKind, last_exception
+from airflow_provider_rayagent.failures.failure_kinds import FailureKind
+from airflow_provider_rayagent.failures.ray_exceptions import last_exception
 from tests.unit.failures.test_failure_look import (
     ACTOR,
     CALL,
