@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypedDict
 
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.text.nodes import shown_node
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.text.times import moment_of, shown_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -156,7 +156,7 @@ def _cause(group: Group, addresses: Mapping[str, str], redact: Callable[[str], s
         "kind": first.kind.value if first.kind else None,
         "follows": first.follows,
         "reason": shown(first.reason, MAX_REASON),
-        "first_at": None if first.at is None else _time(first.at).isoformat(timespec="milliseconds"),
+        "first_at": None if first.at is None else moment_of(first.at).isoformat(timespec="milliseconds"),
         "node_id": shown(first.node_id) or None,
         "node_ip": address or None,
         "pid": first.pid,
@@ -170,7 +170,7 @@ def _sentence(group: Group, cause: Cause, node: str) -> str:
     first, many = group.first, group.count > 1
     noun = _PLURALS[first.part] if many else first.part
     text = f"{'at least ' if group.is_at_least else ''}{group.count} {noun}"
-    at = "" if first.at is None else f"{_time(first.at):%H:%M:%S} UTC"
+    at = "" if first.at is None else shown_clock(first.at)
     if first.part == "node":
         happened = "preempted" if first.kind is FailureKind.PREEMPTED else "lost"
         text += f" {'were' if many else 'was'} {happened}: {'first ' if many else ''}{node}{f' at {at}' if at else ''}"
@@ -188,7 +188,3 @@ def _sentence(group: Group, cause: Cause, node: str) -> str:
     facts = [at, f"node {node}" if node else "", "" if first.pid is None else f"pid {first.pid}"]
     shown = ", ".join(filter(None, facts))
     return f"{text} ({shown})" if shown else text
-
-
-def _time(milliseconds: float) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)

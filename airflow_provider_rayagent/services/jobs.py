@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from airflow_provider_rayagent.services.validation import is_id
 from airflow_provider_rayagent.text.sanitization import sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.text.times import moment_of, shown_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
 Primitive: TypeAlias = str | int | float | bool | None
 # The message of a FAILED job quotes up to 20,000 characters of its log
@@ -129,9 +130,9 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
 def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
     """Return one sentence for the task log: the job's id, status, start time, duration, entrypoint and agent."""
     facts = [f"Job {job_id} is {shown_status(job, redact)}"]
-    start = started_at(job)
+    start = milliseconds(job.get("start_time"))
     if start is not None:
-        facts.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
+        facts.append(f"started {shown_time(start)}")
     duration = duration_of(job)
     if has_ended(job) and duration is not None:
         facts.append(f"ran {duration:.1f} s")
@@ -166,7 +167,7 @@ def ended_at(job: Mapping[str, Any]) -> float | None:
 def started_at(job: Mapping[str, Any]) -> datetime | None:
     """Return when a job was submitted or started, or ``None`` if that is unknown."""
     start = milliseconds(job.get("start_time"))
-    return None if start is None else datetime.fromtimestamp(start / 1000, tz=timezone.utc)
+    return None if start is None else moment_of(start)
 
 
 def milliseconds(value: object) -> float | None:
