@@ -15,6 +15,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError, for_s
 from airflow_provider_rayagent.failures.failure_look import FailureLook
 from airflow_provider_rayagent.services.call import Call, finish, run_steps
 from airflow_provider_rayagent.services.jobs import ended_at
+from airflow_provider_rayagent.services.ray_responses import NodeUsage
 from airflow_provider_rayagent.services.ray_service import RAY
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ def look_with(job: Mapping[str, Any], answers: Mapping[str, Any], service: Servi
             failed = next(rows for each, rows in answers.items() if each.endswith("state=FAILED"))
             return [row for row in failed if row["task_id"] == key.removeprefix(_ATTEMPTS)]
         answer = answers[key]
+        if key.startswith("nodes/"):
+            # JSON has no named tuples.
+            return NodeUsage(*answer)
         if isinstance(answer, dict) and answer.keys() == {"status", "detail"}:
             raise for_status(answer["status"], answer["detail"])
         return answer

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.activity.demands import MAX_NAME
@@ -15,15 +14,16 @@ from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.state_columns import attempt_of, pid_of, text_of
 from airflow_provider_rayagent.text.nodes import shown_node
 from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.times import shown_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
-    from airflow_provider_rayagent.services.ray_responses import NodeProcesses
+    from airflow_provider_rayagent.services.ray_responses import NodeUsage
 
     Row: TypeAlias = Mapping[str, Any]
-    Nodes: TypeAlias = Mapping[str, NodeProcesses]
+    Nodes: TypeAlias = Mapping[str, NodeUsage]
 
 _NOUNS = {
     "ACTOR_TASK": ("method", "methods"),
@@ -32,8 +32,6 @@ _NOUNS = {
 }
 _TASK = ("task", "tasks")
 _PID = re.compile("[1-9][0-9]{0,8}")
-_LAST_TIME = 253_402_300_799_000.0
-"""The end of the year 9999, in milliseconds since the epoch."""
 
 
 class Process(NamedTuple):
@@ -91,6 +89,7 @@ class RunningGroup:
         count = len(self.parts)
         text = f"{'at least ' if is_cut else ''}{count:,} {self.first.shown_name(redact, is_plural=count > 1)}"
         if self.first.started_at is not None:
+            # With the date, since a job can be silent for days.
             text += f", {'the first ' if count > 1 else ''}since {shown_time(self.first.started_at)}"
         on = list(dict.fromkeys(part.process.node_id for part in self.parts if part.process.node_id))
         if on:
@@ -128,13 +127,6 @@ def program_of(job: Row) -> Process:
 def starts_of(rows: Iterable[Row]) -> list[float]:
     """Return when tasks started, in seconds since the epoch, as far as that is known."""
     return [start / 1000 for row in rows if (start := amount_of(row.get("start_time_ms")))]
-
-
-def shown_time(milliseconds: float) -> str:
-    """Return a time as messages show it."""
-    moment = datetime.fromtimestamp(min(milliseconds, _LAST_TIME) / 1000, tz=timezone.utc)
-    # With the date, since a job can be silent for days.
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def place_of(node_id: str, nodes: Nodes, redact: Callable[[str], str]) -> str:

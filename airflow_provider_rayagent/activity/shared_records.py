@@ -86,9 +86,9 @@ class SharedRecords:
         executed = yield from self._get("executed tasks", partial(_answer, operation))
         return (executed or {}).get(driver_job_id, {})
 
-    def processes(self, node_id: str) -> Steps:
-        """Return the operation whose result is the :class:`.NodeProcesses` of a node; ``None``: not listed."""
-        operation = self.service.activity_records.processes(node_id)
+    def node_usage(self, node_id: str) -> Steps:
+        """Return the operation whose result is the :class:`.NodeUsage` of a node; ``None``: not listed."""
+        operation = self.service.activity_records.node_usage(node_id)
         return (yield from self._get(f"processes {node_id}", partial(_answer, operation)))
 
     def allows_stacks(self) -> Steps:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.activity.running_parts import RunningGroup
     from airflow_provider_rayagent.activity.shared_records import SharedRecords
     from airflow_provider_rayagent.services.call import Call, Steps
-    from airflow_provider_rayagent.services.ray_responses import NodeProcesses
+    from airflow_provider_rayagent.services.ray_responses import NodeUsage
 
     Row = Mapping[str, Any]
     Redact = Callable[[str], str]
@@ -115,7 +115,8 @@ def look_at_silence(
     groups = running_groups(rows)
     program = program_of(job)
     firsts = [group.first.process for group in groups[:MAX_GROUPS]]
-    nodes = yield from _processes(records, [*firsts[:1], program, *firsts[1:]], until)
+    others = [part.process for group in groups[:MAX_GROUPS] for part in group.parts]
+    nodes = yield from _processes(records, [*firsts[:1], program, *firsts[1:], *others], until)
     parts = [group.describe(nodes, redact, is_cut=len(rows) >= MAX_TASKS) for group in groups[:MAX_GROUPS]]
     if (more := len(groups) - MAX_GROUPS) > 0:
         parts.append(f"tasks of {more} more function{'s' if more > 1 else ''}")
@@ -158,11 +159,11 @@ def _attempts(records: SharedRecords, driver_job_id: str, rows: Sequence[Row]) -
 
 def _processes(records: SharedRecords, processes: Iterable[Process], until: float) -> Steps:
     """Return the processes of nodes, by the ids of these."""
-    found: dict[str, NodeProcesses] = {}
+    found: dict[str, NodeUsage] = {}
     for node_id in list(dict.fromkeys(process.node_id for process in processes if process.node_id))[:MAX_NODES]:
         if records.clock() < until:
             try:
-                node = yield from records.processes(node_id)
+                node = yield from records.node_usage(node_id)
             except RayAgentError:
                 continue
             if node is not None:
@@ -170,7 +171,7 @@ def _processes(records: SharedRecords, processes: Iterable[Process], until: floa
     return found
 
 
-def _describe_program(program: Process, nodes: Mapping[str, NodeProcesses], redact: Redact) -> str:
+def _describe_program(program: Process, nodes: Mapping[str, NodeUsage], redact: Redact) -> str:
     if program.pid is None:
         return ""
     place = f" on {place_of(program.node_id, nodes, redact)}" if program.node_id else ""

@@ -14,9 +14,16 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.failures.causes import MAX_GROUPS, Group, grouped, in_order, last_within
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.failures.lost_nodes import lost_nodes, with_kind_of_node
-from airflow_provider_rayagent.failures.ray_records import Failure, failures_of, succeeded_later, with_end_of_worker
+from airflow_provider_rayagent.failures.ray_records import (
+    Failure,
+    failures_of,
+    succeeded_later,
+    with_end_of_worker,
+    with_memory_of_node,
+)
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.jobs import ended_at, milliseconds
+from airflow_provider_rayagent.services.ray_responses import NodeUsage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +100,8 @@ class FailureLook:
         self._is_recent = now - (ended_at(job) or now) < RECENT_SECONDS
         self._records = service.failure_records
         self._label = service.label
+        self._usages: dict[str, Any] = {}
+        """What nodes tell of their memory, by their ids; ``None`` or an error: nothing."""
         self._requests = 0
         self._is_canceled = False
 
@@ -111,9 +120,10 @@ class FailureLook:
 
     def _look(self) -> Steps:
         yield from self._list()
-        for index in range(min(len(self.groups), MAX_GROUPS)):
-            group = yield from self._ask_process(self.groups[index])
-            self.groups = [*self.groups[:index], group, *self.groups[index + 1 :]]
+        for ask in (self._ask_process, self._ask_memory):
+            for index in range(min(len(self.groups), MAX_GROUPS)):
+                group = yield from ask(self.groups[index])
+                self.groups = [*self.groups[:index], group, *self.groups[index + 1 :]]
         self.groups = in_order(self.groups)
         if not self.groups:
             self.note = self._nothing()
@@ -207,12 +217,26 @@ class FailureLook:
                 first = with_end_of_worker(first, last)
         call = self._records.last_stderr_lines(first.node_id, file=first.stderr_file, pid=first.pid, lines=READ_LINES)
         found = yield from self._try(call)
+        text = ""
         if isinstance(found, str):
             first, text = _read_stderr(first, found)
-            return replace(group.with_first(first), stderr=text)
         if isinstance(found, RayAgentError) and _NODE_IS_SILENT.search(found.detail) and first.process_died:
             first = replace(first, reason="; ".join(filter(None, (first.reason, "its node did not answer"))))
-        return group.with_first(first)
+            self._usages[first.node_id] = None
+        return replace(group.with_first(first), stderr=text)
+
+    def _ask_memory(self, group: Group) -> Steps:
+        """Return a group with the memory of its first failure's node, if the process died for an unknown reason.
+
+        Ray has no record of why the kernel ends a process, such as that its container has no more memory.
+        """
+        first = group.first
+        if not first.process_died or first.crashed_with:
+            return group
+        if first.node_id not in self._usages:
+            self._usages[first.node_id] = yield from self._try(self._records.node_usage(first.node_id))
+        usage = self._usages[first.node_id]
+        return group.with_first(with_memory_of_node(first, usage)) if isinstance(usage, NodeUsage) else group
 
 
 def _read_stderr(failure: Failure, text: str) -> tuple[Failure, str]:

@@ -20,9 +20,13 @@ from airflow_provider_rayagent.failures.ray_exceptions import (
 )
 from airflow_provider_rayagent.services.jobs import milliseconds
 from airflow_provider_rayagent.services.state_columns import attempt_of, pid_of, text_of
+from airflow_provider_rayagent.text.amounts import shown_number
+from airflow_provider_rayagent.text.times import shown_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow_provider_rayagent.services.ray_responses import NodeUsage
 
     Row = Mapping[str, Any]
     Told = tuple[FailureKind | None, str]
@@ -118,7 +122,9 @@ class Failure:
     @property
     def process_died(self) -> bool:
         """Whether its process died for a reason that Ray's records do not tell."""
-        return self.part != "node" and self.kind is FailureKind.WORKER_LOST
+        # That which got an exception about the death of another one is alive.
+        has_raised = self.follows or self.error_type == _EXCEPTION
+        return self.part != "node" and self.kind is FailureKind.WORKER_LOST and not has_raised
 
 
 def failures_of(job: Row, tasks: Iterable[Row], actors: Iterable[Row]) -> list[Failure]:
@@ -169,6 +175,17 @@ def with_end_of_worker(failure: Failure, worker: Row) -> Failure:
         return replace(failure, kind=FailureKind.OUT_OF_MEMORY, reason=_with_memory(_LOW_ON_MEMORY, detail))
     kind, reason = _ended(detail)
     return replace(failure, kind=kind, reason=reason) if kind is FailureKind.PROGRAM else failure
+
+
+def with_memory_of_node(failure: Failure, usage: NodeUsage) -> Failure:
+    """Return the failure of a process that died for an unknown reason, with what its node said of its memory."""
+    if usage.memory is None or usage.measured_at is None:
+        return failure
+    used, total = usage.memory
+    in_use = f"{shown_number('memory', used)} of {shown_number('memory', total)} GiB in use"
+    return replace(
+        failure, reason=f"{failure.reason}; memory of its node at {shown_clock(usage.measured_at)}: {in_use}"
+    )
 
 
 def _is_failure_of(job: Row, row: Row) -> bool:

@@ -73,7 +73,7 @@ class AgentFailureRecords:
     def dead_actors(self, *_: Any) -> None:
         return None
 
-    workers = dead_actors
+    workers = node_usage = dead_actors
 
     def last_stderr_lines(self, *_: Any, **__: Any) -> None:
         return None
@@ -109,7 +109,7 @@ class AgentActivityRecords:
 
     tasks_of_all = live_actors
 
-    def processes(self, node_id: str) -> None:  # noqa: ARG002
+    def node_usage(self, node_id: str) -> None:  # noqa: ARG002
         return None
 
     def stack(self, node_id: str, pid: int) -> None:  # noqa: ARG002

@@ -17,7 +17,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentServerError,
 )
 from airflow_provider_rayagent.services.cluster_resources import amount_of, total_of, used_amount
-from airflow_provider_rayagent.services.jobs import JobStatus, has_ended
+from airflow_provider_rayagent.services.jobs import JobStatus, has_ended, milliseconds
 from airflow_provider_rayagent.services.service import standard_phrase
 from airflow_provider_rayagent.services.state_columns import attempt_of, pid_of
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
 
 
+_MEMORY_FIGURES = 4
 _UNKNOWN_USAGE = "Ray tells the usage of its nodes (api/cluster_status) in an unknown form"
 _TRACEBACK = "Traceback (most recent call last)"
 _MISSING = re.compile(r"(?:Job|Package) \S+ does not exist")
@@ -177,25 +178,46 @@ def resource_usage(body: Any) -> dict[str, Row] | None:
     return usage
 
 
-class NodeProcesses(NamedTuple):
-    """The processes of a node.
+class NodeUsage(NamedTuple):
+    """What a node and its processes use, as the node has last measured it.
 
     :param address: the node's IP address; empty: unknown.
     :param cpu: how much of a CPU each process has used in the last seconds, in percent, by its pid.
+    :param memory: how much of the node's memory is in use, and how much it has, in bytes; ``None``: unknown.
+    :param measured_at: in ms since the epoch, by the node's clock; ``None``: unknown.
     """
 
     address: str = ""
     cpu: Mapping[int, float] = {}
+    memory: tuple[float, float] | None = None
+    measured_at: float | None = None
 
 
-def node_processes(body: Any) -> NodeProcesses:
-    """Return the processes in the details of a node (``dashboard/modules/node/datacenter.py``)."""
+def node_usage(body: Any) -> NodeUsage:
+    """Return what the details of a node tell (``dashboard/modules/reporter/reporter_agent.py``)."""
     details = _part(_part(body, "data"), "detail")
     workers, address = _part(details, "workers"), _part(details, "ip")
     rows = [row for row in workers if isinstance(row, dict)] if isinstance(workers, list) else []
     found = ((pid_of(row), amount_of(row.get("cpuPercent"))) for row in rows)
     cpu = {pid: percent for pid, percent in found if pid is not None and percent is not None}
-    return NodeProcesses(address if isinstance(address, str) else "", cpu)
+    now = amount_of(_part(details, "now"))
+    return NodeUsage(
+        address if isinstance(address, str) else "",
+        cpu,
+        _memory(_part(details, "mem")),
+        None if now is None else milliseconds(1000 * now),
+    )
+
+
+def _memory(value: Any) -> tuple[float, float] | None:
+    """Return how much memory is in use, and how much there is.
+
+    :param value: ``[total, available, percent, used]``.
+    """
+    total, *_, used = (
+        map(amount_of, value) if isinstance(value, list) and len(value) == _MEMORY_FIGURES else (None, None)
+    )
+    return (used, total) if used is not None and total else None
 
 
 def executed_tasks(body: Any) -> dict[str, dict[str, int]]:

@@ -126,6 +126,9 @@ class FailureRecords(Protocol):
     def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
         """Return the request for the record of a worker process, by its id or its node and pid."""
 
+    def node_usage(self, node_id: str) -> Call | None:
+        """Return the request for the :class:`.NodeUsage` of a node."""
+
     def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
         """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
 
@@ -169,8 +172,8 @@ class ActivityRecords(Protocol):
         Ray counts up to :data:`MAX_ROWS`.
         """
 
-    def processes(self, node_id: str) -> Call | None:
-        """Return the request for the :class:`.NodeProcesses` of a node."""
+    def node_usage(self, node_id: str) -> Call | None:
+        """Return the request for the :class:`.NodeUsage` of a node."""
 
     def allows_stacks(self) -> Call | None:
         """Return the request for whether the service gives stacks of processes."""

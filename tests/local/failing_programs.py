@@ -7,7 +7,8 @@ from typing import NamedTuple
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 
 DOOMED, SMALL = {"doomed": 1}, {"small": 1}
-"""The resources of the node that dies, and of the one that is always low on memory."""
+"""The resources of the node that dies, whose disk counts as full, and of the one that is always low on memory."""
+FULL_DISK = {"RAY_local_fs_capacity_threshold": "0.0001"}
 LOW_ON_MEMORY = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
 IMPORTS = "import ctypes, os, pathlib, signal, sys, time, ray\n"
 TASK = f"""{IMPORTS}
@@ -116,6 +117,8 @@ def outer():
     ray.get(inner.remote())
 ray.get(outer.remote())
 """
+STORE_IN_FULL_DISK = "kept = [ray.put(bytes(30_000_000)) for _ in range(10)]"
+"""More than the object store of a node has."""
 SEGFAULT = "print('loads the model', file=sys.stderr); ctypes.string_at(0)"
 
 
@@ -202,14 +205,19 @@ ON_HEAD_ONLY: dict[str, Case] = {
         HANDLED, PROGRAM, r"1 task task failed: its process died, and Ray does not know why"
     ),
     "a_placement_group": Case(UNPLACEABLE, (None,)),
-    LOST: Case(LOST_OBJECT, (None,)),
 }
 ON_NODES: dict[str, Case] = {
+    LOST: Case(LOST_OBJECT, (None,)),
     "a_node_of_a_task": Case(
         TASK.format(options=ON_DOOMED, body=WAIT), LOST_NODE, r"1 node was lost|its node was lost"
     ),
     "a_node_of_an_actor": Case(
         ACTOR.format(options=ON_DOOMED, body=WAIT), LOST_NODE, r"1 actor Actor (?:died|did not answer)"
+    ),
+    "an_object_store_is_full": Case(
+        TASK.format(options=ON_DOOMED, body=STORE_IN_FULL_DISK),
+        (FailureKind.STORAGE_FULL,),
+        r"1 task task failed: ray\.exceptions\.OutOfDiskError",
     ),
     "a_task_in_little_memory": Case(
         TASK.format(options=ON_SMALL, body=WAIT),

@@ -21,6 +21,7 @@ from tests.local.failing_programs import (
     CASES,
     COMMAND,
     DOOMED,
+    FULL_DISK,
     LOST,
     LOW_ON_MEMORY,
     ON_HEAD_ONLY,
@@ -67,7 +68,7 @@ def told_by_ray(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     oldest = request.param == "oldest"
     with cluster_of(request.param) as ray:
         # One after the other: nodes that start at once choose the same names for their sockets.
-        doomed = ray.add_node(DOOMED)
+        doomed = ray.add_node(DOOMED, FULL_DISK)
         ray.add_node(SMALL, LOW_ON_MEMORY)
         config = read_config(host=ray.dashboard_url, extra={"service": "ray"})
         record = request.config.getoption("--update-records")

@@ -15,12 +15,12 @@ from airflow_provider_rayagent.activity.running_parts import (
     running_groups,
     starts_of,
 )
-from airflow_provider_rayagent.services.ray_responses import NodeProcesses, node_processes
+from airflow_provider_rayagent.services.ray_responses import NodeUsage, node_usage
 from airflow_provider_rayagent.text.redaction import Redactor
 
 NOON = 1_796_212_800_000.0
 """2026-12-02 12:00 UTC."""
-NODES = {"aa" * 28: NodeProcesses("10.0.0.7", {7: 0.4, 8: 97.6}), "bb" * 28: NodeProcesses("10.0.0.8", {7: 3.0})}
+NODES = {"aa" * 28: NodeUsage("10.0.0.7", {7: 0.4, 8: 97.6}), "bb" * 28: NodeUsage("10.0.0.8", {7: 3.0})}
 
 
 def row(name: object = "train", start: object = NOON, *, node: object = "aa" * 28, pid: object = 7, **more: Any) -> Any:
@@ -64,8 +64,8 @@ def test_values_of_other_types_are_left_out(odd: Any) -> None:
     assert attempts_of([{"task_id": "t", "attempt_number": odd}]) == {Attempt("t", 0)}
     assert program_of({"driver_info": odd, "driver_node_id": None}) == Process("", None)
     assert program_of({"driver_info": {"pid": odd}}) == Process("", None)
-    assert node_processes({"data": {"detail": {"ip": odd or 3, "workers": odd}}}).cpu == {}
-    assert node_processes(odd) == NodeProcesses()
+    assert node_usage({"data": {"detail": {"ip": odd or 3, "workers": odd}}}).cpu == {}
+    assert node_usage(odd) == NodeUsage()
 
 
 def test_a_time_that_no_calendar_has_is_shown() -> None:
@@ -81,9 +81,9 @@ def test_names_are_masked_and_cannot_forge_lines() -> None:
 
 
 def test_nodes_of_one_machine_are_told_apart() -> None:
-    nodes = {"aa" * 28: NodeProcesses("127.0.0.1"), "bb" * 28: NodeProcesses("127.0.0.1")}
+    nodes = {"aa" * 28: NodeUsage("127.0.0.1"), "bb" * 28: NodeUsage("127.0.0.1")}
     assert place_of("aa" * 28, nodes, str) == "node 127.0.0.1 [aaaaaaaa]"
-    assert place_of("aa" * 28, {"aa" * 28: NodeProcesses("127.0.0.1")}, str) == "node 127.0.0.1"
+    assert place_of("aa" * 28, {"aa" * 28: NodeUsage("127.0.0.1")}, str) == "node 127.0.0.1"
     assert place_of("cc" * 28, nodes, str) == "node cccccccc"
 
 
@@ -95,4 +95,4 @@ def test_the_program_has_its_process_as_text_or_number() -> None:
 def test_the_processes_of_a_node_are_those_with_a_figure() -> None:
     workers = [{"pid": 7, "cpuPercent": 12.5}, {"pid": 8}, {"cpuPercent": 1.0}, None, {"pid": "9", "cpuPercent": 1}]
     body = {"data": {"detail": {"ip": "10.0.0.7", "workers": workers}}}
-    assert node_processes(body) == NodeProcesses("10.0.0.7", {7: 12.5})
+    assert node_usage(body) == NodeUsage("10.0.0.7", {7: 12.5})

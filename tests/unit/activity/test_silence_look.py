@@ -13,7 +13,7 @@ from airflow_provider_rayagent.activity.silence_look import MAX_GROUPS, MAX_NODE
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentServerError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.call import Call, finish, run_steps
-from airflow_provider_rayagent.services.ray_responses import NodeProcesses
+from airflow_provider_rayagent.services.ray_responses import NodeUsage
 from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -40,7 +40,7 @@ class Cluster:
             "api/v0/tasks": list(rows),
             "tasks/": list(rows),
             "nodes?": {"02000000": {"w": 7}},
-            "nodes/": NodeProcesses("10.0.0.7", {10: 5.0, 1: 50.0}),
+            "nodes/": NodeUsage("10.0.0.7", {10: 5.0, 1: 50.0}),
             "api/profiling_enabled": allowed,
             "worker/traceback": stack,
         }
@@ -101,7 +101,7 @@ def test_one_request_tells_what_runs_and_one_for_each_node_its_processes() -> No
     assert found.parts[0].startswith("2 tasks train, the first since 1970-01-01 00:06:40 UTC, on 2 nodes, the first on")
     assert found.parts[1].endswith(" uses 50% of a CPU")
     assert found.executed == {"w": 7}
-    assert len(cluster.asked) == 5
+    assert len(cluster.asked) == 6
     assert "limit=100&" in cluster.asked[0]
     assert found.advice.startswith("Ray gives no Python stacks: for them, start its head with")
 
@@ -293,7 +293,7 @@ def test_ids_that_would_change_a_path_are_not_asked_for() -> None:
 def test_secrets_are_masked() -> None:
     for stack in (STACK.replace("train (", "hunter2x ("), RayAgentServerError("py-spy --env hunter2x failed", 500)):
         cluster = Cluster(row(0, name="f-hunter2x"), allowed=True, stack=stack)
-        cluster.answers["nodes/"] = NodeProcesses("hunter2x", {})
+        cluster.answers["nodes/"] = NodeUsage("hunter2x", {})
         found = cluster.look()
         assert "hunter2x" not in f"{found.parts} {found.stacks}"
         assert found.stacks

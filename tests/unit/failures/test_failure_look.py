@@ -63,6 +63,10 @@ ACTOR = {
     "pid": 99,
     "death_cause": {"actor_died_error_context": {"error_message": "The actor died because its node has died."}},
 }
+LOST_ACTOR = {
+    **ACTOR,
+    "death_cause": {"actor_died_error_context": {"error_message": "The actor died: its worker process has died."}},
+}
 CALL = {**TASK, "task_id": "3" * 48, "type": "ACTOR_TASK", "actor_id": "2" * 32, "error_type": "ACTOR_DIED"}
 
 
@@ -241,6 +245,21 @@ def test_a_node_that_was_idle_or_died_before_is_left_out() -> None:
 def test_that_the_node_of_a_process_does_not_answer_is_told() -> None:
     gone = RayAgentError(f"500: Agent for node id: {NODE} doesn't exist.")
     assert "does not know why; its node did not answer (" in told(tasks=[TASK], file=gone)[0]
+
+
+def test_the_memory_of_the_node_is_told_of_a_process_that_died_without_a_record() -> None:
+    usage = {"data": {"detail": {"now": 1_007.5, "mem": [2**31, 2**31 - 2**29, 25.0, 2**29]}}}
+    of_task = "does not know why; memory of its node at 00:16:47 UTC: 0.5 of 2 GiB in use ("
+    assert of_task in told(tasks=[TASK], **{NODE: usage})[0]
+    assert of_task.replace(" (", "; ") in told(tasks=[CALL], actors=[LOST_ACTOR], **{NODE: usage})[0]
+    assert "GiB" not in told(tasks=[TASK], file="*** SIGSEGV received at time=1 on cpu 0 ***", **{NODE: usage})[0]
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], [1, 2, 3], [0, 0, 0.0, 0], ["x"] * 4, [float("nan")] * 4, [10**400] * 4])
+def test_a_memory_of_another_form_is_left_out(odd: Any) -> None:
+    assert "GiB" not in told(tasks=[TASK], **{NODE: {"data": {"detail": {"now": 1_007.5, "mem": odd}}}})[0]
+    usage = {"data": {"detail": {"now": odd, "mem": [2**31, 2**30, 50.0, 2**30]}}}
+    assert ("GiB" in told(tasks=[TASK], **{NODE: usage})[0]) is (odd == 7)
 
 
 def test_the_last_lines_end_at_a_crash() -> None:

@@ -41,7 +41,7 @@ def test_a_record_of_any_other_type_does_no_harm(name: str) -> None:
 
 def _with_odd_columns(answer: Any, odd: Any) -> Any:
     """Return rows, each with another column replaced."""
-    if not isinstance(answer, list):
+    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
         return answer
     columns = sorted({column for row in answer for column in row})
     return [*({**answer[0], column: odd} for column in columns), *answer] if answer else answer
