@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from airflow_provider_rayagent.activity.silence_look import look_at_silence
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.run import silence_watch
 from airflow_provider_rayagent.run.job_watch import JobWatch
+from airflow_provider_rayagent.run.record_looks import start_look
 from airflow_provider_rayagent.run.silence_watch import StallSettings
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -78,12 +80,22 @@ def told_of(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
             config = read_config(host=ray.dashboard_url, extra={"service": "ray"})
             for name in CASES:
                 wait_until(partial(begins, ray, name), f"{name} does not begin")
+                wait_until(partial(is_listed, config, ray, name), f"Ray does not list what runs of {name}")
             yield {name: follow(config, name, ends=bool(case.parts)) for name, case in CASES.items()}
 
 
 def begins(ray: Cluster, job_id: str) -> bool | None:
     job = ray.job(job_id)
     return (job["status"] == "RUNNING" and (bool(job["job_id"]) or not CASES[job_id].program)) or None
+
+
+def is_listed(config: ServiceConfig, ray: Cluster, job_id: str) -> bool | None:
+    """Return whether Ray lists all that is to be told: it asks its nodes for their processes now and then."""
+    look = partial(
+        look_at_silence, job=ray.job(job_id), counts=False, before=None, tells=True, takes_stacks=False, redact=str
+    )
+    said, expected = start_look(config, look).result(PATIENCE).parts, CASES[job_id].parts
+    return (len(said) >= len(expected) and all(map(re.fullmatch, expected, said))) or None
 
 
 def follow(config: ServiceConfig, job_id: str, *, ends: bool) -> Told:
