@@ -24,8 +24,6 @@ _MAX_EXCERPT = 20_000
 """Characters of them, Ray's own limit (``dashboard/modules/job/job_log_storage_client.py``)."""
 _UNHANDLED_EXCEPTION = 1
 """Python's exit code after one."""
-
-
 _KINDS_BY_ERROR_TYPE = {
     "RUNTIME_ENV_SETUP_FAILURE": FailureKind.RUNTIME_ENV,
     "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": FailureKind.START_TIMEOUT,

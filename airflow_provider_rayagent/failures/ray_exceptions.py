@@ -75,7 +75,7 @@ _FRAME = re.compile(r"  +(?!\[\d{4}-)\S")
 class Ending(NamedTuple):
     """What a program was ended by.
 
-    :param exception: see :func:`exception_of_ray`.
+    :param exception: see :func:`.exception_of_ray`.
     :param kind: what it tells about the cause; ``None``: nothing.
     """
 

@@ -29,6 +29,8 @@ STATE_SECONDS = 7
 """Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
 MAX_ATTEMPTS = 100
 """Rows about one task or one process."""
+FAILED_TASKS_SECONDS = 5
+"""Deadline for what a look at a failed job cannot do without."""
 MAX_STDERR_BYTES = 262_144
 """Size of the last lines of a process; longer ones are not read."""
 
@@ -83,7 +85,10 @@ class RayFailureRecords:
 
     def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
         # Both are filtered in Ray's control service (GCS), so the time does not depend on the number of other tasks.
-        return _look("tasks", limit, job_id=driver_job_id, state="FAILED")
+        # But the dashboard converts up to 10,000 rows, whatever the limit (``dashboard/state_aggregator.py``), which
+        # takes 3.5 seconds of one core.
+        call = _look("tasks", limit, job_id=driver_job_id, state="FAILED")
+        return replace(call, read_timeout=FAILED_TASKS_SECONDS)
 
     def dead_actors(self, driver_job_id: str, limit: int) -> Call:
         return _look("actors", limit, job_id=driver_job_id, state="DEAD")
