@@ -42,6 +42,7 @@ CASES = (
     "resuming",
     "plain_ray",
     "waits",
+    "looks",
     "ray_client",
     "viewers",
     "page",

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 PRINTING, PRINTING_FOLLOWERS = 4, 20
 SILENT_JOBS = 4
-WARM_UP_SECONDS = 10
+WARM_UP_SECONDS = 30
+"""So long a hundred followers take to begin, at a dashboard that has just started: lines are late meanwhile."""
 SECONDS = 90
 """The first look at a job whose tasks wait is after a minute."""
 STALLS = StallSettings(after=70.0)
