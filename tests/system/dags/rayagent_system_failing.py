@@ -24,5 +24,4 @@ with DAG(
             task_id=task_id,
             rayagent_conn_id="{{ params.conn_id }}",
             deferrable=task_id == "deferred",
-            retries=0,
         ).expand(entrypoint=commands)
