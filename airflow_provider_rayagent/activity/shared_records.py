@@ -89,7 +89,7 @@ class SharedRecords:
     def node_usage(self, node_id: str) -> Steps:
         """Return the operation whose result is the :class:`.NodeUsage` of a node; ``None``: not listed."""
         operation = self.service.activity_records.node_usage(node_id)
-        return (yield from self._get(f"processes {node_id}", partial(_answer, operation)))
+        return (yield from self._get(f"usage of {node_id}", partial(_answer, operation)))
 
     def allows_stacks(self) -> Steps:
         """Return the operation whose result is whether the service gives stacks; ``None``: it does not say."""

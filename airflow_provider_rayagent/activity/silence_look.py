@@ -116,7 +116,7 @@ def look_at_silence(
     program = program_of(job)
     firsts = [group.first.process for group in groups[:MAX_GROUPS]]
     others = [part.process for group in groups[:MAX_GROUPS] for part in group.parts]
-    nodes = yield from _processes(records, [*firsts[:1], program, *firsts[1:], *others], until)
+    nodes = yield from _usage_of_nodes(records, [*firsts[:1], program, *firsts[1:], *others], until)
     parts = [group.describe(nodes, redact, is_cut=len(rows) >= MAX_TASKS) for group in groups[:MAX_GROUPS]]
     if (more := len(groups) - MAX_GROUPS) > 0:
         parts.append(f"tasks of {more} more function{'s' if more > 1 else ''}")
@@ -157,8 +157,8 @@ def _attempts(records: SharedRecords, driver_job_id: str, rows: Sequence[Row]) -
     return attempts_of(every) if 0 < len(every) < MAX_ROWS else None
 
 
-def _processes(records: SharedRecords, processes: Iterable[Process], until: float) -> Steps:
-    """Return the processes of nodes, by the ids of these."""
+def _usage_of_nodes(records: SharedRecords, processes: Iterable[Process], until: float) -> Steps:
+    """Return the usage of the nodes of processes, by the ids of the nodes."""
     found: dict[str, NodeUsage] = {}
     for node_id in list(dict.fromkeys(process.node_id for process in processes if process.node_id))[:MAX_NODES]:
         if records.clock() < until:

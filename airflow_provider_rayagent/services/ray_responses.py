@@ -214,9 +214,9 @@ def _memory(value: Any) -> tuple[float, float] | None:
 
     :param value: ``[total, available, percent, used]``.
     """
-    total, *_, used = (
-        map(amount_of, value) if isinstance(value, list) and len(value) == _MEMORY_FIGURES else (None, None)
-    )
+    if not isinstance(value, list) or len(value) != _MEMORY_FIGURES:
+        return None
+    total, _, _, used = map(amount_of, value)
     return (used, total) if used is not None and total else None
 
 

@@ -108,7 +108,14 @@ class LogStreams(Protocol):
         """Decode one WebSocket message, or the data of one server-sent event named ``name``."""
 
 
-class FailureRecords(Protocol):
+class NodeRecords(Protocol):
+    """What a service tells about a node; ``None`` is what it does not tell."""
+
+    def node_usage(self, node_id: str) -> Call | None:
+        """Return the request for the :class:`.NodeUsage` of a node."""
+
+
+class FailureRecords(NodeRecords, Protocol):
     """What a service tells about the failed parts of a job; ``None`` is what it does not tell."""
 
     def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
@@ -126,14 +133,11 @@ class FailureRecords(Protocol):
     def workers(self, node_id: str, pid: int | None, worker_id: str) -> Call | None:
         """Return the request for the record of a worker process, by its id or its node and pid."""
 
-    def node_usage(self, node_id: str) -> Call | None:
-        """Return the request for the :class:`.NodeUsage` of a node."""
-
     def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
         """Return the request for the last lines of a worker process's standard error, by its file or its pid."""
 
 
-class ActivityRecords(Protocol):
+class ActivityRecords(NodeRecords, Protocol):
     """What a service tells about what runs and what waits; ``None`` is what it does not tell."""
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
@@ -171,9 +175,6 @@ class ActivityRecords(Protocol):
 
         Ray counts up to :data:`MAX_ROWS`.
         """
-
-    def node_usage(self, node_id: str) -> Call | None:
-        """Return the request for the :class:`.NodeUsage` of a node."""
 
     def allows_stacks(self) -> Call | None:
         """Return the request for whether the service gives stacks of processes."""

@@ -80,7 +80,18 @@ def row_of(kind: str, value: str) -> Call:
     return rows_of(f"{kind}s", ray_responses.one_row(what), detail=True, equals={f"{kind}_id": value})
 
 
-class RayFailureRecords:
+class RayNodeRecords:
+    """See :class:`.NodeRecords`."""
+
+    def node_usage(self, node_id: str) -> Call | None:
+        if not _ID_FORMS["node"].fullmatch(node_id):
+            return None
+        # Measured every few seconds (``dashboard/modules/reporter/reporter_consts.py``).
+        path = f"nodes/{node_id}"
+        return Call("GET", path, convert=ray_responses.node_usage, read_timeout=LOOK_REQUEST_SECONDS)
+
+
+class RayFailureRecords(RayNodeRecords):
     """See :class:`.FailureRecords`."""
 
     def failed_tasks(self, driver_job_id: str, limit: int) -> Call:
@@ -107,9 +118,6 @@ class RayFailureRecords:
         # Another process can have had the same pid.
         return _look("workers", MAX_ATTEMPTS, node_id=node_id, pid=str(pid))
 
-    def node_usage(self, node_id: str) -> Call | None:
-        return _node_usage(node_id)
-
     def last_stderr_lines(self, node_id: str, *, file: str, pid: int | None, lines: int) -> Call | None:
         if not _ID_FORMS["node"].fullmatch(node_id) or not (file or pid):
             return None
@@ -125,7 +133,7 @@ class RayFailureRecords:
         )
 
 
-class RayActivityRecords:
+class RayActivityRecords(RayNodeRecords):
     """See :class:`.ActivityRecords`."""
 
     def waiting_tasks(self, driver_job_id: str, limit: int) -> Call:
@@ -168,9 +176,6 @@ class RayActivityRecords:
         call = _look("tasks", 1, detail=False, job_id=driver_job_id, state="FINISHED")
         return replace(call, convert=ray_responses.number_of_rows)
 
-    def node_usage(self, node_id: str) -> Call | None:
-        return _node_usage(node_id)
-
     def allows_stacks(self) -> Call:
         # Since Ray 2.60; 404 before (``dashboard/modules/reporter/reporter_head.py``).
         path = "api/profiling_enabled"
@@ -183,14 +188,6 @@ class RayActivityRecords:
         # the stack of the process.
         path = f"worker/traceback?{urlencode({'pid': pid, 'node_id': node_id})}"
         return Call("GET", path, "text", read_timeout=LOOK_REQUEST_SECONDS, max_bytes=MAX_STDERR_BYTES)
-
-
-def _node_usage(node_id: str) -> Call | None:
-    if not _ID_FORMS["node"].fullmatch(node_id):
-        return None
-    # Measured every few seconds (``dashboard/modules/reporter/reporter_consts.py``).
-    path = f"nodes/{node_id}"
-    return Call("GET", path, convert=ray_responses.node_usage, read_timeout=LOOK_REQUEST_SECONDS)
 
 
 def _look(resource: str, limit: int, *, detail: bool = True, **equals: str) -> Call:
