@@ -1,6 +1,6 @@
 """Run benchmarks and print a table of ratios.
 
-    python3 dev.py bench                      all benchmarks, about 90 minutes
+    python3 dev.py bench                      all benchmarks, about 125 minutes
     python3 dev.py bench --short              short versions of those that can fail, on ratios that are not noise
     python3 dev.py bench tails imports        some benchmarks
     python3 dev.py bench --json FILE          also write the figures to a file, which keeps those of other benchmarks

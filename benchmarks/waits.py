@@ -95,11 +95,12 @@ def follow(agent: LocalAgent, kind: str, count: int, seconds: int) -> Iterator[L
         output = subprocess.run(command, cwd=ROOT, input=text, stdout=subprocess.PIPE, text=True, check=True).stdout
         found.append({**json.loads(output), "cores": (cpu_seconds(processes) - before) / (time.monotonic() - began)})
     ours, theirs = found
+    # Ray's own streams are late where it has 1,000 of them or of PENDING jobs, also to a client that follows one job.
+    delay = Target(maximum=3, of="figure") if count < 1_000 else Target(maximum=1.5)
     what = f"{count:,} silent jobs, {kind}" if kind in SILENT else f"{count:,} jobs that are {kind}"
     for key, name, unit, target in (
         ("cores", "CPU of the dashboard and the node's agent", "cores", Target(maximum=2)),
-        # With 1,000 jobs the client itself is late, with or without looks.
-        ("delay", "delay of a line of another job, 99 %", "s", Target(maximum=1.5)),
+        ("delay", "delay of a line of another job, 99 %", "s", delay),
         ("told", "lines about it", "lines", None),
     ):
         baseline = "without looks"
