@@ -34,6 +34,13 @@ _FIELDS = {
         "What answers at the URL: agent (a Ray agent) or ray (Ray's own dashboard). Empty: agent.",
         enum=["agent", "ray", None],
     ),
+    "clusters": _field(
+        _SERVICE,
+        "Which clusters tasks may name, if the host of the Service URL is {cluster}: names, whose * stands for one "
+        "label (*.emr.internal), addresses and networks (10.20.0.0/16), separated by commas; with a port or ports "
+        "(127.0.0.1:8265-8300) for clusters that are named with one.",
+    ),
+    "test_cluster": _field(_SERVICE, "The cluster that the Test button asks, if the Service URL has {cluster} in it."),
     "token_file": _field(
         _SERVICE,
         "Path of a file that contains the token, such as one that Kubernetes mounts; it is read again when the token "
@@ -75,8 +82,8 @@ _FIELDS = {
         _JOBS,
         'URL of a page with metrics: the target of the link "Ray metrics" on a task, and of a button on the Ray page, '
         "such as https://grafana.example.com/d/rayDefaultDashboard?from={start}&to={end}. Filled in are {job_id}, "
-        "{node_id} (of the job's driver), {cluster} (host and port of the Service URL), {start} and {end} "
-        "(milliseconds since the epoch, or now). Empty: no link.",
+        "{node_id} (of the job's driver), {host} (host and port of the Service URL), {cluster} (in that), {start} "
+        "and {end} (milliseconds since the epoch, or now). Empty: no link.",
     ),
     "logs_url": _field(
         _JOBS, 'URL of a page with collected logs, like Metrics page: the link "Ray logs". Empty: no link.'

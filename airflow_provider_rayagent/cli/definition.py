@@ -28,6 +28,11 @@ _CONN_ID = Arg(
     default=DEFAULT_CONN_ID,
     metavar="CONN_ID",
 )
+_CLUSTER = Arg(
+    ("--cluster",),
+    help="The cluster, if the Service URL of the connection has {cluster} in it",
+    metavar="NAME",
+)
 _JOB_ID = Arg(("job_id",), help="The id of the job (Ray's submission id)")
 _ANY_JOB_ID = Arg(("job_id",), help="The id of one job, to show its details", nargs="?")
 _STATUS = Arg(("--status",), help="List only jobs with this status", choices=STATUSES, type=str.upper)
@@ -54,7 +59,7 @@ something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 
 def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
     function = lazy_load_command(f"airflow_provider_rayagent.cli.subcommands.{name}")
     return ActionCommand(
-        name=name, help=help_text, func=function, args=(*args, _CONN_ID, ARG_VERBOSE), epilog=_EXIT_CODES
+        name=name, help=help_text, func=function, args=(*args, _CONN_ID, _CLUSTER, ARG_VERBOSE), epilog=_EXIT_CODES
     )
 
 

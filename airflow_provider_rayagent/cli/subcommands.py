@@ -34,7 +34,7 @@ def jobs(args: Namespace) -> ExitCode:
     # Here, since `logs` and `stop` need no tables, which load rich and tabulate.
     from airflow_provider_rayagent.cli.tables import job_rows, print_details, print_rows
 
-    with RayAgentHook(args.conn_id) as hook:
+    with _hook(args) as hook:
         redact = hook.config.redact
         if args.job_id is None:
             print_rows(job_rows(hook.list_jobs(), args.status, args.limit, redact), args.output, redact)
@@ -61,7 +61,7 @@ def logs(args: Namespace) -> ExitCode:
     """Print the log of a job so far, or follow it."""
     from airflow_provider_rayagent.cli.logs import follow_log, print_log
 
-    with RayAgentHook(args.conn_id) as hook:
+    with _hook(args) as hook:
         return follow_log(hook, args.job_id) if args.follow else print_log(hook, args.job_id)
 
 
@@ -70,7 +70,7 @@ def logs(args: Namespace) -> ExitCode:
 @action_cli(check_db=False)  # type: ignore[untyped-decorator]
 def stop(args: Namespace) -> ExitCode:
     """Request the stop of a job."""
-    with RayAgentHook(args.conn_id) as hook:
+    with _hook(args) as hook:
         job = _details(hook, args.job_id)
         if has_ended(job):
             return _has_ended(hook, args.job_id, job)
@@ -103,7 +103,7 @@ def nodes(args: Namespace) -> ExitCode:
     """List the nodes of the cluster."""
     from airflow_provider_rayagent.cli.tables import node_rows, print_rows
 
-    with RayAgentHook(args.conn_id) as hook:
+    with _hook(args) as hook:
         print_rows(node_rows(hook.list_nodes()), args.output, hook.config.redact)
     return ExitCode.SUCCESS
 
@@ -113,7 +113,7 @@ def gpus(args: Namespace) -> ExitCode:
     """List the nodes with GPUs, and what is free."""
     from airflow_provider_rayagent.cli.tables import gpu_rows, print_rows
 
-    with RayAgentHook(args.conn_id) as hook:
+    with _hook(args) as hook:
         agent = hook.get_conn()
         resources = agent.send(agent.config.service.get_capacity())
         print_rows(gpu_rows(resources), args.output, hook.config.redact)
@@ -128,7 +128,7 @@ def apps(args: Namespace) -> ExitCode:
     """List the Serve applications."""
     from airflow_provider_rayagent.cli.tables import application_rows, print_rows
 
-    with RayAgentHook(args.conn_id) as hook:
+    with _hook(args) as hook:
         print_rows(application_rows(hook.list_serve_applications()), args.output, hook.config.redact)
     return ExitCode.SUCCESS
 
@@ -140,11 +140,15 @@ def doctor(args: Namespace) -> ExitCode:
     from airflow_provider_rayagent.hooks.connection_check import Result
 
     is_ok = True
-    for finding in diagnose(RayAgentHook(args.conn_id).config, args.job_id):
+    for finding in diagnose(_hook(args).config, args.job_id):
         is_ok = is_ok and finding.result is not Result.PROBLEM
         sys.stdout.write(f"{finding.result.value:<8} {finding.check:<10} {finding.text}\n")
         sys.stdout.flush()
     return ExitCode.SUCCESS if is_ok else ExitCode.FAILED
+
+
+def _hook(args: Namespace) -> RayAgentHook:
+    return RayAgentHook(args.conn_id, cluster=args.cluster)
 
 
 def _details(hook: RayAgentHook, job_id: str) -> Mapping[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from airflow_provider_rayagent.connection.admitted_clusters import read_entries
 from airflow_provider_rayagent.connection.credentials import TokenFile, read_headers
 from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, field_name, text_of
 from airflow_provider_rayagent.connection.page_urls import fill, page_values, read_pages
 from airflow_provider_rayagent.connection.service_clock import ServiceClock
+from airflow_provider_rayagent.connection.service_url import read_service_url
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.ray_service import RAY
@@ -41,6 +42,7 @@ class ServiceConfig:
     """Configuration of a client for one agent.
 
     :param base_url: absolute ``http`` or ``https`` URL, ending with a slash.
+    :param cluster: the value in it for the placeholder ``{cluster}``; ``None``: the connection has none.
     :param headers: request headers, including secret ones, but not that of the token in ``token_file``.
     :param connect_timeout: seconds to connect, and until a log stream is accepted.
     :param read_timeout: seconds to wait for data of a response.
@@ -60,6 +62,7 @@ class ServiceConfig:
     """
 
     base_url: str
+    cluster: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     read_timeout: float = DEFAULT_READ_TIMEOUT
@@ -100,7 +103,7 @@ class ServiceConfig:
 
         The arguments are those of :func:`page_values`.
         """
-        values = page_values(job_id, self.base_url, job, start=start, redact=self.redact)
+        values = page_values(job_id, self.base_url, job, cluster=self.cluster, start=start, redact=self.redact)
         return {name: url for name, template in self.pages.items() if (url := fill(template, values))}
 
 
@@ -111,6 +114,7 @@ def read_config(
     schema: str | None = None,
     token: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    cluster: object = None,
     mask: Callable[[str], object] = str,
     token_folders: PermittedFolders | None = None,
     tls_folders: PermittedFolders | None = None,
@@ -122,6 +126,7 @@ def read_config(
     :param schema: ``http`` (the default) or ``https``; a scheme in ``host`` takes precedence.
     :param token: the agent token.
     :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
+    :param cluster: the value for the placeholder ``{cluster}``; ``None``: there is none.
     :param mask: called with every form of a secret that is read later, before it is used.
     :param token_folders: where a token file must be; ``None``: anywhere.
     :param tls_folders: where the other files must be; ``None``: anywhere.
@@ -130,16 +135,19 @@ def read_config(
     # A field that is left empty in the form may be stored, as null or an empty text.
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     service = _service(extra)
+    url, entries = read_service_url(host, port, schema, service), read_entries(extra.get("clusters", ""))
+    address = url.admitted(cluster, entries)
     headers, secrets = read_headers(service, token, extra)
     credentials = Redactor(secrets)
-    token_file = TokenFile.of(service, token, extra, credentials, mask, token_folders)
+    token_file = TokenFile.of(service, token, extra, credentials, mask, token_folders, address)
     if token_file is not None:
         # The header of the file's token comes with each request, so the client must not have another one.
         headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
-    base_url = _base_url(host, port, schema, service)
-    pages, page_problems = read_pages(extra, service.job_page(base_url))
+    base_url = url.filled(address)
+    pages, page_problems = read_pages(extra, service.job_page(base_url), address)
     return ServiceConfig(
         base_url=base_url,
+        cluster=None if address is None else str(address),
         headers=headers,
         connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
         read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
@@ -171,59 +179,6 @@ def _service(extra: Mapping[str, Any]) -> Service:
                 f"The connection has a {field_name(name)}, which {service.label} does not take: leave it empty."
             )
     return service
-
-
-def _base_url(host: str | None, port: object, schema: str | None, service: Service) -> str:
-    called = field_name("host")
-    text = (host or "").strip()
-    if not text:
-        raise RayAgentConfigError(
-            f"The connection has no {called}: enter that of {service.label}, such as https://{service.name}.example.com."
-        )
-    has_password = RayAgentConfigError(
-        f"The connection's {called} contains a user name or password; put the token into the {field_name('password')}."
-    )
-    # Before anything else, since the messages about other mistakes show the host.
-    if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
-        raise has_password
-    if "://" not in text:
-        scheme = (schema or "http").strip().lower()
-        bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
-        text = f"{scheme}://[{text}]" if bare_ipv6 else f"{scheme}://{text}"
-    try:
-        parts = urlsplit(text)
-        number = parts.port
-    except ValueError as error:
-        if "@" in text:  # A password with a character that ends the host of a URL.
-            raise has_password from None
-        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a valid URL: {error}.") from None
-    if parts.scheme not in ("http", "https"):
-        raise RayAgentConfigError(
-            f"The scheme of the connection's {called} must be http or https, not {parts.scheme!r}."
-        )
-    if parts.query or parts.fragment:
-        raise RayAgentConfigError(f"The connection's {called} must be a URL without '?' and '#'.")
-    name = parts.hostname
-    # In the text and not in its parts, from which urlsplit() has removed tabs and line breaks.
-    if not name or re.search(r"[\s\x00-\x20\\%]", text):
-        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a host name or URL.")
-    number = _port(port if number is None else number)
-    netloc = f"[{name}]" if ":" in name else name
-    if number is not None:
-        netloc = f"{netloc}:{number}"
-    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
-
-
-def _port(port: object) -> int | None:
-    if port in (None, ""):
-        return None
-    try:
-        number = int(str(port))
-    except ValueError:
-        number = 0
-    if isinstance(port, bool) or not 1 <= number <= 65535:
-        raise RayAgentConfigError(f"The connection's port must be a number from 1 to 65535, not {port!r}.")
-    return number
 
 
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.connection.admitted_clusters import PLACEHOLDER
 from airflow_provider_rayagent.connection.fields import field_name, text_of
 from airflow_provider_rayagent.connection.permitted_files import open_regular_file, permitted_path
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
@@ -17,6 +18,7 @@ from airflow_provider_rayagent.text.secret_parts import header_secrets, is_secre
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_rayagent.connection.admitted_clusters import Address
     from airflow_provider_rayagent.connection.permitted_files import PermittedFolders
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.text.redaction import Redactor
@@ -65,9 +67,11 @@ class TokenFile:
         redact: Redactor,
         mask: Callable[[str], object],
         folders: PermittedFolders | None = None,
+        cluster: Address | None = None,
     ) -> TokenFile | None:
         """Return the token file of a connection, or ``None`` if it has none. Does not read it.
 
+        :param cluster: what stands for ``{cluster}`` in its path: KubeRay makes a token for each cluster.
         :raises RayAgentConfigError: if the path is invalid, or the connection has a token as well.
         """
         path = extra.get("token_file")
@@ -83,6 +87,11 @@ class TokenFile:
             raise RayAgentConfigError(
                 f"The connection has a {field_name('password')} and a {field_name('token_file')}: leave one empty."
             )
+        if PLACEHOLDER in path:
+            if cluster is None:
+                names = f"{field_name('token_file')} has {PLACEHOLDER} in it, but its {field_name('host')}"
+                raise RayAgentConfigError(f"The connection's {names} has not.")
+            path = path.replace(PLACEHOLDER, str(cluster.host))
         credential = service.credentials[0]
         return cls(path, credential.header, credential.prefix, redact, mask, folders)
 

@@ -7,6 +7,8 @@ FIELDS = {"host": "Service URL", "password": "Token"}
 
 EXTRA_FIELDS = {
     "service": "Service",
+    "clusters": "Clusters",
+    "test_cluster": "Test cluster",
     "token_file": "Token file",
     "user_token": "User token",
     "tenant": "Tenant",

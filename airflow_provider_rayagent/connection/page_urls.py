@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_rayagent.connection.admitted_clusters import PLACEHOLDER
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.services.jobs import has_ended, milliseconds, node_of
@@ -14,10 +15,12 @@ from airflow_provider_rayagent.services.validation import is_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from airflow_provider_rayagent.connection.admitted_clusters import Address
+
 JOB_PAGE = "job_url"
 PAGES = (JOB_PAGE, "metrics_url", "logs_url", "history_url")
 """The fields of a connection that have a template."""
-PLACEHOLDERS = ("{job_id}", "{node_id}", "{cluster}", "{start}", "{end}")
+PLACEHOLDERS = ("{job_id}", "{node_id}", "{cluster}", "{host}", "{start}", "{end}")
 NOW = "now"
 """The end of a job that has not ended, as Grafana accepts it in place of milliseconds."""
 
@@ -32,25 +35,39 @@ _EXAMPLES = {
     JOB_PAGE: "https://ray.example.com/#/jobs/{job_id}",
     "metrics_url": "https://grafana.example.com/d/rayDefaultDashboard?from={start}&to={end}",
     "logs_url": "https://logs.example.com/?job={job_id}&from={start}&to={end}",
-    "history_url": "https://history.example.com/{cluster}/jobs/{job_id}",
+    "history_url": "https://history.example.com/{host}/jobs/{job_id}",
 }
 
 
-def read_pages(extra: Mapping[str, object], job_page: str) -> tuple[dict[str, str], list[str]]:
+def read_pages(extra: Mapping[str, object], job_page: str, cluster: Address | None) -> tuple[dict[str, str], list[str]]:
     """Return the valid templates in a connection by field, and what is wrong with the others.
 
     :param extra: the connection's extra.
     :param job_page: template of the job's page in the service, for a connection without :data:`JOB_PAGE`; may be empty.
+    :param cluster: the cluster in the URL of the service, which host names of pages may have too.
     """
     templates, problems = {JOB_PAGE: job_page}, []
     for name in PAGES:
         if name in extra:
             try:
-                templates[name] = validate_template(name, extra[name])
+                templates[name] = _with_cluster(name, validate_template(name, extra[name]), cluster)
             except RayAgentConfigError as error:
                 templates[name] = ""
                 problems.append(error.detail)
     return templates, problems
+
+
+def _with_cluster(name: str, template: str, cluster: Address | None) -> str:
+    """Return a template with the cluster in its host name, which :func:`fill` would encode."""
+    if PLACEHOLDER not in template:
+        return template
+    if cluster is None:
+        raise RayAgentConfigError(
+            f"The connection's {field_name(name)} has {PLACEHOLDER} in it, but its {field_name('host')} has not; "
+            "{host} is the host and port of that."
+        )
+    netloc = urlsplit(template).netloc
+    return template.replace(netloc, netloc.replace(PLACEHOLDER, cluster.netloc), 1)
 
 
 def validate_template(name: str, value: object) -> str:
@@ -74,8 +91,10 @@ def validate_template(name: str, value: object) -> str:
             known = f"{', '.join(PLACEHOLDERS[:-1])} and {PLACEHOLDERS[-1]}"
             raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {known} are filled in.")
         # A host is not decoded, so that an encoded value would not be found. A job id is never changed by encoding.
-        if placeholder in urlsplit(text).netloc and placeholder != "{job_id}":
-            raise RayAgentConfigError(f"{called} has {placeholder} in its host name, where only {{job_id}} can be.")
+        if placeholder in urlsplit(text).netloc and placeholder not in ("{job_id}", PLACEHOLDER):
+            raise RayAgentConfigError(
+                f"{called} has {placeholder} in its host name, where only {{job_id}} and {PLACEHOLDER} can be."
+            )
     return text
 
 
@@ -99,6 +118,7 @@ def page_values(
     base_url: str,
     job: Mapping[str, Any] | None = None,
     *,
+    cluster: str | None = None,
     start: float | None = None,
     redact: Callable[[str], str] = str,
 ) -> dict[str, str]:
@@ -106,6 +126,7 @@ def page_values(
 
     :param base_url: URL of the service.
     :param job: the details of the job; ``None``: not known.
+    :param cluster: the cluster in that URL; ``None``: it has none.
     :param redact: redacts the secrets of the connection.
     :param start: time (seconds since the epoch) that stands for the start of the job while that is unknown.
     """
@@ -116,7 +137,8 @@ def page_values(
     found = {
         "{job_id}": job_id if is_id(job_id) else None,
         "{node_id}": node_of(job, redact),
-        "{cluster}": urlsplit(base_url).netloc,
+        PLACEHOLDER: cluster,
+        "{host}": urlsplit(base_url).netloc,
         "{start}": None if started is None else f"{started:.0f}",
         "{end}": f"{ended:.0f}" if ended is not None and has_ended(job) else NOW,
     }

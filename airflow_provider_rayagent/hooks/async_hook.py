@@ -39,10 +39,13 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     Use the hook as an async context manager, or await :meth:`close`.
 
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection; ``None``: there is none.
     """
 
-    def __init__(self, rayagent_conn_id: str = ServiceHook.default_conn_name, **kwargs: Any) -> None:
-        super().__init__(rayagent_conn_id, **kwargs)
+    def __init__(
+        self, rayagent_conn_id: str = ServiceHook.default_conn_name, *, cluster: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(rayagent_conn_id, cluster=cluster, **kwargs)
         self._client: AsyncServiceClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,7 +64,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
 
             connection = await self.aget_connection(self.rayagent_conn_id)
             # In a thread: on the event loop mask_secret() may silently fail to reach the supervisor, which masks logs.
-            config = await sync_to_async(config_from_connection)(connection)
+            config = await sync_to_async(config_from_connection)(connection, self.cluster)
             pool = await asyncio.to_thread(_load_transport)
             # Asked again: another coroutine may have leased one meanwhile, and only one is returned.
             if self._client is None:

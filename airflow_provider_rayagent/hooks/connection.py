@@ -24,11 +24,13 @@ _API_SERVER = "airflow.api_fastapi.main"
 """The module of the API server, which nothing else imports (``airflow/cli/commands/api_server_command.py``)."""
 
 
-def config_from_connection(connection: Any) -> ServiceConfig:
+def config_from_connection(connection: Any, cluster: object = None, *, is_test: bool = False) -> ServiceConfig:
     """Return the configuration in an Airflow connection, and register its secrets for masking in logs.
 
     A token in a file is read, and registered, at the first request.
 
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection; ``None``: there is none.
+    :param is_test: whether to use the connection's *Test cluster* if ``cluster`` is ``None``.
     :raises RayAgentConfigError: if a field is missing or invalid; the message names it.
     """
     from airflow.sdk.log import mask_secret
@@ -49,6 +51,7 @@ def config_from_connection(connection: Any) -> ServiceConfig:
         schema=connection.schema,
         token=connection.password,
         extra=extra,
+        cluster=(extra.get("test_cluster") or None) if is_test and cluster is None else cluster,
         mask=mask_secret,
         token_folders=permitted_folders(API_SERVER_FOLDERS if is_in_api_server else TOKEN_FOLDERS),
         tls_folders=permitted_folders(API_SERVER_FOLDERS if is_in_api_server else TLS_FOLDERS),

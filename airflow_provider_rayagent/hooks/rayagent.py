@@ -62,6 +62,7 @@ class RayAgentHook(ServiceHook):
     arguments and results. Use the hook as a context manager, or call :meth:`close`.
 
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection; ``None``: there is none.
 
     All methods raise errors of :mod:`airflow_provider_rayagent.exceptions`: :class:`RayAgentConfigError` for an invalid
     connection, :class:`RayAgentInputError` for an invalid argument (before anything is sent),
@@ -82,7 +83,11 @@ class RayAgentHook(ServiceHook):
     @cached_property
     def config(self) -> ServiceConfig:
         """The configuration from the connection, read once."""
-        config = config_from_connection(self.get_connection(self.rayagent_conn_id))
+        return self._read_config()
+
+    def _read_config(self, *, is_test: bool = False) -> ServiceConfig:
+        connection = self.get_connection(self.rayagent_conn_id)
+        config = config_from_connection(connection, self.cluster, is_test=is_test)
         if config.verify is False:
             text = coded(
                 Code.CONNECTION_SETTING, "TLS certificate verification is off for %s ('verify' in the connection)."
@@ -223,6 +228,8 @@ class RayAgentHook(ServiceHook):
         from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 
         try:
+            # Airflow makes this hook for the connection alone.
+            self.config = self._read_config(is_test=True)
             # An invalid connection is an error of ``self._client``, before there is anything to check.
             findings = list(check_connection(self._client))
         except RayAgentConfigError as error:

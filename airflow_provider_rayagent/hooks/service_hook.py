@@ -26,9 +26,10 @@ class ServiceHook(BaseHook):
 
     default_conn_name = "rayagent_default"
 
-    def __init__(self, rayagent_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, rayagent_conn_id: str = default_conn_name, *, cluster: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rayagent_conn_id = rayagent_conn_id
+        self.cluster = cluster
         self._stream_limits = StreamLimits()
 
     @property

@@ -93,7 +93,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
     :param if_finished: what to do if the job has already ended: ``succeed``, ``skip`` or ``fail``.
     """
 
-    template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
+    template_fields: Sequence[str] = ("job_id", "rayagent_conn_id", "cluster")
     operator_extra_links = LINKS
     ui_color = "#f9e2d2"
 
@@ -167,9 +167,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
         options = replace(self._follow_options(), poll_interval=max(self.poll_interval, MIN_POLL_SECONDS))
-        return RayAgentJobTrigger(
-            job_id=self.job_id, rayagent_conn_id=self.rayagent_conn_id, deadline=deadline, **options.to_json()
-        )
+        return RayAgentJobTrigger(job_id=self.job_id, deadline=deadline, **self._service_arguments, **options.to_json())
 
     def _follow_options(self) -> FollowOptions:
         from airflow_provider_rayagent.run.follow_options import FollowOptions
@@ -268,7 +266,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
     :param if_missing: what to do if the application does not exist: ``succeed``, ``skip`` or ``fail``.
     """
 
-    template_fields: Sequence[str] = ("name", "rayagent_conn_id")
+    template_fields: Sequence[str] = ("name", "rayagent_conn_id", "cluster")
     ui_color = "#f9e2d2"
 
     def __init__(
@@ -335,9 +333,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         wait = self._deletion(max(self.poll_interval, MIN_POLL_SECONDS))
-        return RayAgentServeApplicationTrigger(
-            rayagent_conn_id=self.rayagent_conn_id, deadline=deadline, **wait.arguments()
-        )
+        return RayAgentServeApplicationTrigger(deadline=deadline, **self._service_arguments, **wait.arguments())
 
     def _find(self, hook: RayAgentHook) -> dict[str, Any] | None:
         return finish(find_application(hook.get_conn(), self.name))

@@ -48,6 +48,7 @@ class RayAgentRunPluginOperator(JobStartingOperator):
         "language",
         "job_id",
         "rayagent_conn_id",
+        "cluster",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"action_params": "json", "requirements": "json"}
 

@@ -88,6 +88,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         "entrypoint_label_selector",
         "job_id",
         "rayagent_conn_id",
+        "cluster",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "entrypoint": "bash",

@@ -47,7 +47,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
     """
 
-    template_fields: Sequence[str] = ("name", "rayagent_conn_id")
+    template_fields: Sequence[str] = ("name", "rayagent_conn_id", "cluster")
     ui_color = "#d9edf7"
 
     def __init__(

@@ -46,7 +46,7 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
     ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
     """
 
-    template_fields: Sequence[str] = ("accelerator_type", "rayagent_conn_id")
+    template_fields: Sequence[str] = ("accelerator_type", "rayagent_conn_id", "cluster")
     ui_color = "#d9edf7"
 
     def __init__(

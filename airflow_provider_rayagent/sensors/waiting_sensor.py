@@ -31,6 +31,8 @@ class WaitingSensor(SkippingMixin, DeferringOperator, ReschedulingSensor, Generi
     """Poll a state until a :class:`.Wait` has an outcome.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection, such as the name that the
+        task which creates the cluster returns. (templated)
     :param poke_interval: seconds between two requests; with ``mode="reschedule"`` at least 10.
     :param agent_unreachable_timeout: seconds for which the requests may fail.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
@@ -40,6 +42,7 @@ class WaitingSensor(SkippingMixin, DeferringOperator, ReschedulingSensor, Generi
         self,
         *,
         rayagent_conn_id: str = "rayagent_default",
+        cluster: str | None = None,
         poke_interval: timedelta | float,
         agent_unreachable_timeout: timedelta | float = 300.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -47,6 +50,7 @@ class WaitingSensor(SkippingMixin, DeferringOperator, ReschedulingSensor, Generi
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.rayagent_conn_id = rayagent_conn_id
+        self.cluster = cluster
         self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
         self._logged_status: str | None = None
@@ -117,9 +121,7 @@ class WaitingSensor(SkippingMixin, DeferringOperator, ReschedulingSensor, Generi
         self.log.info("Deferring: the triggerer waits from here on.")
         wait = self._make_wait(max(float(self.poke_interval), MIN_POLL_SECONDS))
         return self._defer(
-            lambda deadline: self._trigger_type()(
-                rayagent_conn_id=self.rayagent_conn_id, deadline=deadline, **wait.arguments()
-            ),
+            lambda deadline: self._trigger_type()(deadline=deadline, **self._service_arguments, **wait.arguments()),
             self._time_limit(),
         )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
+CLUSTER = "cluster"
+"""The argument of a deferral with the cluster for which the task has deferred."""
 TIMEOUT_MARGIN = 60.0
 """Seconds after a trigger's deadline at which Airflow ends the deferral, in case no triggerer is running."""
 
@@ -27,14 +29,20 @@ class DeferringOperator(BaseOperator):
     """A task that can be deferred to a trigger that ends by itself."""
 
     rayagent_conn_id: str
+    cluster: str | None
 
-    # Not in __init__, where the id of the connection may still be a template.
+    # Not in __init__, where the arguments may still be templates.
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""
         from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id, cluster=self.cluster)
+
+    @property
+    def _service_arguments(self) -> dict[str, Any]:
+        """The arguments of a trigger that say which service it asks."""
+        return {"rayagent_conn_id": self.rayagent_conn_id, CLUSTER: self.cluster}
 
     # Not in __init__: Airflow copies the operators of a DAG deeply (``DAG.partial_subset``), which fails with an Event.
     @cached_property
@@ -59,17 +67,20 @@ class DeferringOperator(BaseOperator):
             # A time, not a duration: when its triggerer restarts, the trigger is created anew from these arguments.
             trigger=make_trigger(None if seconds is None else time.time() + seconds),
             method_name="execute_complete",
-            kwargs=kwargs,
+            # By then, the template of the cluster is rendered again, perhaps to another one.
+            kwargs=kwargs if self.cluster is None else {**kwargs, CLUSTER: self.cluster},
             timeout=None if seconds is None else timedelta(seconds=seconds + TIMEOUT_MARGIN),
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral."""
+        kwargs = dict(next_kwargs or {})
+        self.cluster = kwargs.pop(CLUSTER, self.cluster)
         try:
             # Not super(): BaseSensorOperator.resume_execution turns this timeout into an AirflowSensorTimeout.
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            return BaseOperator.resume_execution(self, next_method, kwargs, context)
         except TaskDeferralTimeout:
-            return self._resume_without_event(context, next_kwargs or {})
+            return self._resume_without_event(context, kwargs)
 
     def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> Any:
         """Conclude after no triggerer has ended the deferral in time.

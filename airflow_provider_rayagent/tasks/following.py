@@ -56,6 +56,8 @@ class JobFollowingOperator(DeferringOperator):
     """Base of tasks that follow a job.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection, such as the name that the
+        task which creates the cluster returns. (templated)
     :param forward_logs: forward the job's log to the task log.
     :param detect_levels: detect the level of each line (Python's logging, Ray's own format, glog, JSON; the lines of a
         traceback are errors), so that the log view can filter by level. Otherwise all lines are INFO.
@@ -95,7 +97,7 @@ class JobFollowingOperator(DeferringOperator):
         ``RAY_DASHBOARD_ENABLE_PROFILING=1``).
     """
 
-    template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
+    template_fields: Sequence[str] = ("job_id", "rayagent_conn_id", "cluster")
     operator_extra_links: Collection[BaseOperatorLink] = LINKS
     job_id: str
     _failed_error: type[RayAgentError] = RayAgentJobFailedError
@@ -105,6 +107,7 @@ class JobFollowingOperator(DeferringOperator):
         self,
         *,
         rayagent_conn_id: str = "rayagent_default",
+        cluster: str | None = None,
         forward_logs: bool = True,
         detect_levels: bool = True,
         colors: bool = True,
@@ -128,6 +131,7 @@ class JobFollowingOperator(DeferringOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.rayagent_conn_id = rayagent_conn_id
+        self.cluster = cluster
         self.forward_logs = forward_logs
         self.detect_levels = detect_levels
         self.colors = colors
@@ -384,7 +388,7 @@ class JobFollowingOperator(DeferringOperator):
         position = run.observer.position
         return RayAgentJobTrigger(
             job_id=run.job_id,
-            rayagent_conn_id=self.rayagent_conn_id,
+            **self._service_arguments,
             deadline=deadline,
             position=storable(dict(position)) if position else None,
             **replace(run.options, has_answered=run.observer.has_answered).to_json(),

@@ -28,6 +28,8 @@ class RequestWaitingOperator(DeferringOperator):
     """Base of operators that wait.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection, such as the name that the
+        task which creates the cluster returns. (templated)
     :param timeout: seconds to wait.
     :param poll_interval: seconds between two status checks.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
@@ -37,6 +39,7 @@ class RequestWaitingOperator(DeferringOperator):
         self,
         *,
         rayagent_conn_id: str = "rayagent_default",
+        cluster: str | None = None,
         timeout: timedelta | float = 300.0,
         poll_interval: timedelta | float = 2.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -44,6 +47,7 @@ class RequestWaitingOperator(DeferringOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.rayagent_conn_id = rayagent_conn_id
+        self.cluster = cluster
         self.timeout = validate_duration(timeout, "timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self.deferrable = deferrable

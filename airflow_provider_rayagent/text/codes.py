@@ -41,6 +41,7 @@ class Code(str, Enum):
     REQUEST_REFUSED = "RA-207"
     CONNECTION_SETTING = "RA-208"
     UNSUPPORTED = "RA-209"
+    CLUSTER_REFUSED = "RA-210"
 
     # 3xx: the log of the job, and what it says to Airflow.
     LOG_UNREADABLE = "RA-301"

@@ -55,6 +55,7 @@ class RayAgentJobTrigger(BaseTrigger):
 
     :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
+    :param cluster: the cluster in the URL of the connection; ``None``: it has none.
     :param deadline: time (seconds since the epoch) at which to give up, after a last status check; ``None``: never.
     :param position: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
     """
@@ -64,6 +65,7 @@ class RayAgentJobTrigger(BaseTrigger):
         *,
         job_id: str,
         rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        cluster: str | None = None,
         deadline: float | None = None,
         position: dict[str, Any] | None = None,
         **options: Any,
@@ -71,6 +73,7 @@ class RayAgentJobTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
         self.rayagent_conn_id = rayagent_conn_id
+        self.cluster = cluster
         self.deadline = deadline
         self.position = position
         self.options = FollowOptions.from_json(known_arguments(FollowOptions, options, self.log))
@@ -83,6 +86,7 @@ class RayAgentJobTrigger(BaseTrigger):
         arguments = {
             "job_id": self.job_id,
             "rayagent_conn_id": self.rayagent_conn_id,
+            "cluster": self.cluster,
             "deadline": self.deadline,
             "position": self.position,
             **self.options.to_json(),
@@ -220,7 +224,7 @@ class RayAgentJobTrigger(BaseTrigger):
         return Outcome.of(follower)
 
     def _hook(self) -> RayAgentAsyncHook:
-        return RayAgentAsyncHook(self.rayagent_conn_id)
+        return RayAgentAsyncHook(self.rayagent_conn_id, cluster=self.cluster)
 
     async def _starting_position(self, store: PositionStore) -> LogPosition | None:
         """Return the position at which to start, after taking over from an earlier trigger if there was one."""

@@ -27,30 +27,37 @@ class WaitTrigger(BaseTrigger):
     JSON primitives, and none is a secret.
 
     :param rayagent_conn_id: the Airflow connection of the agent.
+    :param cluster: the cluster in the URL of the connection; ``None``: it has none.
     :param deadline: time (seconds since the epoch) at which to give up, after a last request; ``None``: never.
     """
 
     wait_type: ClassVar[type[Wait[Any]]]
 
     def __init__(
-        self, *, rayagent_conn_id: str = "rayagent_default", deadline: float | None = None, **arguments: Any
+        self,
+        *,
+        rayagent_conn_id: str = "rayagent_default",
+        cluster: str | None = None,
+        deadline: float | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.rayagent_conn_id = rayagent_conn_id
+        self.cluster = cluster
         self.deadline = deadline
         self.wait = self.wait_type(**known_arguments(self.wait_type, arguments, self.log))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
         path = f"{type(self).__module__}.{type(self).__name__}"
-        own = {"rayagent_conn_id": self.rayagent_conn_id, "deadline": self.deadline}
+        own = {"rayagent_conn_id": self.rayagent_conn_id, "cluster": self.cluster, "deadline": self.deadline}
         return path, {**own, **self.wait.arguments()}
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """Wait, then fire the event."""
         began = time.monotonic()
         try:
-            async with RayAgentAsyncHook(self.rayagent_conn_id) as hook:
+            async with RayAgentAsyncHook(self.rayagent_conn_id, cluster=self.cluster) as hook:
                 outcome = await self.wait.until_decided(
                     await hook.get_async_conn(),
                     seconds_left=self._seconds_left,

@@ -70,7 +70,7 @@ def test_without_a_good_template_the_task_does_its_work_and_has_no_link(others: 
 
 
 PAGES = {
-    "metrics_url": "https://grafana.example.com/d/ray?cluster={cluster}&from={start}&to={end}",
+    "metrics_url": "https://grafana.example.com/d/ray?cluster={host}&from={start}&to={end}",
     "logs_url": "https://logs.example.com/{node_id}/{job_id}?to={end}",
     "history_url": "https://history.example.com/{unknown}",
 }

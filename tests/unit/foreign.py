@@ -53,7 +53,7 @@ ENDED = {"end_time": 1_700_000_001_000}
 """With these details a job has ended, whatever its status is called."""
 PAGES = {
     "metrics_url": "https://pages.example.com/{node_id}?from={start}&to={end}",
-    "history_url": "https://pages.example.com/{cluster}/{job_id}",
+    "history_url": "https://pages.example.com/{host}/{job_id}",
 }
 SAVES_POSITION: dict[str, Any] = {}
 """With these arguments a task stores its position in the log; before Airflow 3.3 there are none."""

@@ -18,8 +18,12 @@ from airflow_provider_rayagent.get_provider_info import get_provider_info
 
 PAGE = Path(__file__).parents[2] / "docs" / "connection.md"
 SECRETS = {"user_token"}
+OF_SEVERAL_CLUSTERS = {"clusters", "test_cluster"}
+"""Fields that change nothing in a connection to one cluster; ``connection/test_admitted_clusters.py`` tests them."""
 SAMPLES: dict[str, Any] = {
     "service": "ray",
+    "clusters": "*.emr.internal, 10.20.0.0/16",
+    "test_cluster": "production",
     "token_file": "/var/run/secrets/ray/token",
     "user_token": "user-token",
     "tenant": "acme",
@@ -33,7 +37,7 @@ SAMPLES: dict[str, Any] = {
     "job_url": "https://ray.example.com/{job_id}",
     "metrics_url": "https://grafana.example.com/d/ray?from={start}&to={end}",
     "logs_url": "https://logs.example.com/?node={node_id}",
-    "history_url": "https://history.example.com/{cluster}",
+    "history_url": "https://history.example.com/{host}",
     "job_namespace": "production",
 }
 
@@ -62,7 +66,7 @@ def _patient() -> None:
     """Keep the real timeouts."""
 
 
-@pytest.mark.parametrize("name", EXTRA_FIELDS)
+@pytest.mark.parametrize("name", sorted(EXTRA_FIELDS.keys() - OF_SEVERAL_CLUSTERS))
 def test_what_is_entered_in_a_field_reaches_the_hook(name: str) -> None:
     together = {"client_cert": SAMPLES["client_cert"]} if name == "client_key" else {}
     jsonschema.validate(SAMPLES[name], form()[name]["schema"])

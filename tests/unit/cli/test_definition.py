@@ -35,6 +35,7 @@ def test_every_command_takes_a_connection_and_explains_its_exit_codes(name: str,
     done = airflow(name, "--help")
     assert done.code == 0
     assert "--conn-id" in done.out
+    assert "--cluster" in done.out
     assert "Exit codes: 0 success" in done.out
     assert ("--output" in done.out) == (name in TABLES)
 

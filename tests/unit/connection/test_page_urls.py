@@ -15,7 +15,7 @@ from tests.unit.support import HOSTILE_IDS
 NODE = "ab" * 28
 JOB = {"status": "RUNNING", "start_time": 1_700_000_000_123, "driver_node_id": NODE}
 ENDED = {**JOB, "status": "FAILED", "end_time": 1_700_000_060_456}
-ALL = "https://pages.example.com/{cluster}/{node_id}?job={job_id}&from={start}&to={end}"
+ALL = "https://pages.example.com/{host}/{node_id}?job={job_id}&from={start}&to={end}"
 OTHERS = PAGES[1:]
 """The fields whose template need not have the job id."""
 BAD = [
@@ -62,7 +62,10 @@ def test_what_is_no_web_address_is_refused(name: str, template: object) -> None:
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("https://pages.example.com/{job}/{job_id}", "has {job} in it, but only {job_id}, {node_id}, {cluster}, "),
+        (
+            "https://pages.example.com/{job}/{job_id}",
+            "has {job} in it, but only {job_id}, {node_id}, {cluster}, {host}, ",
+        ),
         ("https://pages.example.com/{}/{job_id}", "has {} in it"),
         ("https://pages.example.com/{0}/{job_id}", "has {0} in it"),
         ("https://pages.example.com/{job_id.x}/{job_id}", "has {job_id.x} in it, but only {job_id}, "),
@@ -74,7 +77,8 @@ def test_what_is_no_web_address_is_refused(name: str, template: object) -> None:
         ("https://pages.example.com/{job_id}/{job_id", "has {job_id in it"),
         ("https://pages.example.com/{job_id/{job_id}", "has {job_id in it"),
         ("https://pages.example.com/{job_id}?from=start}", "has start} in it"),
-        ("https://{cluster}/{job_id}", "has {cluster} in its host name"),
+        ("https://{cluster}/{job_id}", "has {cluster} in it, but its Service URL (host) has not"),
+        ("https://{host}/{job_id}", "has {host} in its host name"),
         ("https://{node_id}.example.com/{job_id}", "has {node_id} in its host name"),
         ("https://me:s3cret@pages.example.com/{job_id}", "a user name or password"),
         ("https://me:s3cret/3@pages.example.com/{job_id}", "a user name or password"),
@@ -134,7 +138,7 @@ def test_a_template_may_be_any_web_address(name: str, template: str, page: str) 
 
 
 @pytest.mark.parametrize(
-    ("parts", "cluster"),
+    ("parts", "host"),
     [
         ({"host": "agent"}, "agent"),
         ({"host": "https://Ray.example.com:8265/prefix"}, "ray.example.com:8265"),
@@ -142,11 +146,9 @@ def test_a_template_may_be_any_web_address(name: str, template: str, page: str) 
     ],
     ids=str,
 )
-def test_the_cluster_is_host_and_port_of_the_service(parts: dict[str, Any], cluster: str) -> None:
-    url = read_config(**parts, extra={"logs_url": "https://pages.example.com/?at={cluster}"}).page_urls("j1")[
-        "logs_url"
-    ]
-    assert parse_qs(urlsplit(url).query) == {"at": [cluster]}
+def test_the_host_is_host_and_port_of_the_service(parts: dict[str, Any], host: str) -> None:
+    url = read_config(**parts, extra={"logs_url": "https://pages.example.com/?at={host}"}).page_urls("j1")["logs_url"]
+    assert parse_qs(urlsplit(url).query) == {"at": [host]}
 
 
 def values(job: dict[str, Any] | None, **options: Any) -> dict[str, str]:
@@ -154,7 +156,7 @@ def values(job: dict[str, Any] | None, **options: Any) -> dict[str, str]:
 
 
 def test_the_times_are_those_of_the_job_and_now_while_it_has_not_ended() -> None:
-    known = {"job_id": "j1", "node_id": NODE, "cluster": "agent:8000", "start": "1700000000123"}
+    known = {"job_id": "j1", "node_id": NODE, "host": "agent:8000", "start": "1700000000123"}
     assert values(JOB) == {**known, "end": NOW}
     # The time of a link is for a job whose start is not known.
     assert values(ENDED, start=5.0) == {**known, "end": "1700000060456"}
@@ -169,7 +171,7 @@ def test_a_job_whose_start_is_not_known_starts_when_the_link_is_made(start: obje
     assert "start" not in values(job)
     assert values(None, start=1_700_000_000.5) == {
         "job_id": "j1",
-        "cluster": "agent:8000",
+        "host": "agent:8000",
         "start": "1700000000500",
         "end": NOW,
     }

@@ -38,7 +38,7 @@ START, END = 1_700_000_000_123, 1_700_000_060_456
 TEMPLATES = {
     "metrics_url": "https://grafana.example.com/d/ray?from={start}&to={end}",
     "logs_url": "https://logs.example.com/{node_id}?to={end}",
-    "history_url": "https://history.example.com/{cluster}/{job_id}",
+    "history_url": "https://history.example.com/{host}/{job_id}",
 }
 FIELDS = {key: field for field, key in XCOM_KEYS.items()}
 each_way = pytest.mark.parametrize("deferrable", [False, pytest.param(True, marks=needs_xcoms)])

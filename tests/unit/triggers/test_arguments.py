@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OF_A_JOB: dict[str, Any] = {
     "job_id": "train-7",
     "rayagent_conn_id": "team_a",
+    "cluster": "head-1",
     "forward_logs": False,
     "protocol": "http",
     "poll_interval": 2.5,
@@ -52,6 +53,7 @@ OF_A_JOB: dict[str, Any] = {
 OF_AN_APPLICATION: dict[str, Any] = {
     "name": "canary 7",
     "rayagent_conn_id": "team_a",
+    "cluster": "head-1",
     "target": "gone",
     "poll_interval": 2.5,
     "grace_period": 7.0,
@@ -66,6 +68,7 @@ OF_RESOURCES: dict[str, Any] = {
     "on_one_node": True,
     "wait_for_scale_up": True,
     "rayagent_conn_id": "team_a",
+    "cluster": "head-1",
     "poll_interval": 2.5,
     "agent_unreachable_timeout": 8.0,
     "deadline": 1_800_000_000.5,
