@@ -38,7 +38,7 @@ _HOST_AND_PORTS = re.compile(rf"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^:\[\]]+)
 class Address:
     """A host, and the port of a value that has one.
 
-    :param host: a name in lower case, or an IP address.
+    :param host: a name in lower case, an IP address, or the single label that a task names, as it is.
     """
 
     host: str | IPv4Address | IPv6Address
@@ -51,9 +51,9 @@ class Address:
         :raises ValueError: if it is none; the message says why.
         """
         host, ports = _split(text)
-        if ports is not None and len(ports) != 1:
+        if len(ports) > 1:
             raise ValueError("it has more than one port")
-        return cls(_literal(host) or validate_host_name(host), None if ports is None else ports.start)
+        return cls(_literal(host) or validate_host_name(host), ports.start if ports else None)
 
     @property
     def is_local(self) -> bool:
@@ -82,7 +82,7 @@ class Entry:
     """
 
     host: str | IPv4Network | IPv6Network
-    ports: range = range(0)
+    ports: range
 
     @classmethod
     def of(cls, text: str) -> Entry:
@@ -95,12 +95,12 @@ class Entry:
             network = ip_network(host)
             if network.num_addresses > 1 and (network.is_loopback or network.is_link_local):
                 raise ValueError(f"{host} is loopback or link-local, where addresses are admitted one by one")
-            return cls(network, ports or range(0))
+            return cls(network, ports)
         *labels, last = host.lower().split(".")
         if last == "*":
             raise ValueError(f"{host} ends with *, which admits any host")
         validate_host_name(".".join([*("x" if label == "*" else label for label in labels), last]))
-        return cls(host.lower(), ports or range(0))
+        return cls(host.lower(), ports)
 
     def admits(self, address: Address) -> bool:
         """Whether it admits a value that is a whole host."""
@@ -193,17 +193,20 @@ def _label(text: str) -> str:
     return text
 
 
-def _split(text: str) -> tuple[str, range | None]:
-    """Return the host in a text, without brackets, and its ports."""
+def _split(text: str) -> tuple[str, range]:
+    """Return the host in a text, without brackets, and its ports, none if it has none."""
     # An IPv6 address without brackets has no port.
     found = _HOST_AND_PORTS.fullmatch(text) if text.count(":") == 1 or text.startswith("[") else None
     if found is None:
-        return text, None
-    first, _, last = (found["ports"] or "").partition("-")
-    ports = range(int(first), int(last or first) + 1) if first else None
-    if ports is not None and not (ports and ports[-1] <= MAX_PORT):
+        return text, range(0)
+    host = found["literal"] or found["host"]
+    if found["ports"] is None:
+        return host, range(0)
+    first, _, last = found["ports"].partition("-")
+    ports = range(int(first), int(last or first) + 1)
+    if not ports or ports[-1] > MAX_PORT:
         raise ValueError(f"ports are from 1 to {MAX_PORT}, the lowest first")
-    return found["literal"] or found["host"], ports
+    return host, ports
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:
