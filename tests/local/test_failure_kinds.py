@@ -90,7 +90,10 @@ def told_by_ray(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
         waiting = {name: ray.submit(command) for name, command in submitted.items() if name in WAITING}
         command = f"touch {shlex.quote(str(folder / COMMAND))} && sleep 3600"
         waiting[COMMAND] = ray.submit(command, entrypoint_resources={"doomed": 0.1})
-        wait_until(lambda: all((folder / name).exists() for name in WAITING) or None, "not all jobs wait")
+        wait_until(
+            lambda: all((folder / name).exists() for name in WAITING) or None,
+            lambda: f"not all jobs wait: { {name: ray.job(job_id) for name, job_id in waiting.items()} }",
+        )
         # One after the other, as a task does: the look is right after the end.
         for name, command in submitted.items():
             if name not in WAITING:

@@ -108,7 +108,7 @@ def test_both_hooks_ask_their_cluster(two_clusters: list[ScriptedAgent]) -> None
             return await hook.get_job("j1")
 
     with RayAgentHook(cluster=cluster_of(asked)) as hook:
-        assert hook.get_job("j1")["status"] == asyncio.run(get_job())["status"]
+        assert hook.get_job("j1")["submission_id"] == asyncio.run(get_job())["submission_id"] == "j1"
     assert not other.requests
 
 
