@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentAbsentError,
     RayAgentConfigError,
     RayAgentConnectionError,
     RayAgentError,
@@ -88,6 +89,7 @@ class RayAgentWaitTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ig
 
 
 __all__ = [
+    "RayAgentAbsentError",
     "RayAgentConfigError",
     "RayAgentConnectionError",
     "RayAgentError",

@@ -94,6 +94,10 @@ class RayAgentUnreachableError(RayAgentConnectionError):
     code = Code.UNREACHABLE
 
 
+class RayAgentAbsentError(RayAgentUnreachableError):
+    """There is no service at the address: its host name is unknown, or the connection is refused."""
+
+
 class RayAgentTLSError(RayAgentConnectionError):
     """The TLS handshake failed: unknown CA, wrong host name, or a server that uses plain HTTP."""
 

@@ -20,6 +20,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentAbsentError,
     RayAgentConfigError,
     RayAgentConnectionError,
     RayAgentError,
@@ -105,6 +106,7 @@ ERRORS: dict[type[RayAgentError], Classification] = {
     RayAgentUnsupportedError: Classification(Permanence.PERMANENT, Delivery.NEVER_SENT),
     RayAgentConnectionError: _NO_ANSWER,
     RayAgentUnreachableError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
+    RayAgentAbsentError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
     # With TLS 1.3, a client sends its request right after the last handshake message (RFC 8446, figure 1), before it
     # learns that the server rejects its certificate.
     RayAgentTLSError: Classification(Permanence.PERMANENT, Delivery.UNKNOWN),

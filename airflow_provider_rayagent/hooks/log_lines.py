@@ -120,13 +120,13 @@ class LimitedLines:
         """Raise an error if the tail has ended without the whole log.
 
         :raises RayAgentNotFoundError: if the agent does not know the job.
-        :raises RayAgentError: the last error of the status request, if the agent is unreachable.
+        :raises RayAgentError: the last error of the status request, if the agent is unreachable or gone.
         :raises RayAgentLogsUnavailableError: if the log's end could not be read.
         """
         follower = self._follower
         if follower.end is End.JOB_MISSING:
             raise RayAgentNotFoundError(f"Job {follower.job_id} does not exist.", 404, code=Code.JOB_MISSING)
-        if follower.end is End.AGENT_UNREACHABLE and follower.error is not None:
+        if follower.end in (End.AGENT_UNREACHABLE, End.CLUSTER_GONE) and follower.error is not None:
             raise follower.error
         if not follower.log_is_whole:
             raise RayAgentLogsUnavailableError(f"Could not read the end of the log of job {follower.job_id}.")

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.exceptions import RayAgentJobMissingError, RayAge
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
-from airflow_provider_rayagent.run.outcome import Outcome
+from airflow_provider_rayagent.run.outcome import Outcome, lost_with_cluster
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.validation import (
@@ -156,6 +156,10 @@ class RayAgentStopJobOperator(_IdempotentOperator):
             raise self._timed_out(f"Stop of job {self.job_id} was requested, but it is still {status}", outcome.error)
         if outcome.end is End.JOB_MISSING:
             self.log.warning(coded(Code.JOB_MISSING, "Job %s no longer exists."), self.job_id)
+            job = {"status": None}
+        elif outcome.end is End.CLUSTER_GONE:
+            # What runs nowhere is stopped; a teardown may have deleted the cluster at the same time.
+            self.log.warning(str(lost_with_cluster(self.job_id, self.cluster, outcome.error)))
             job = {"status": None}
         elif outcome.end is not End.JOB_ENDED:
             raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")

@@ -19,25 +19,25 @@ KEY = "rayagent_log_position"
 log = logging.getLogger(__name__)
 
 
-def recall_position(context: Context, job_id: str) -> LogPosition | None:
+def recall_position(context: Context, job_id: str, cluster: str | None = None) -> LogPosition | None:
     """Return the position that an earlier process of this try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.tail.cursor import as_position
 
     saved = TaskStateStore(context).get(KEY)
-    place = (job_id, context["ti"].try_number)
+    job = (job_id, cluster, context["ti"].try_number)
     # A task may have stored anything.
-    if not isinstance(saved, dict) or (saved.get("job_id"), saved.get("try_number")) != place:
+    if not isinstance(saved, dict) or tuple(map(saved.get, ("job_id", "cluster", "try_number"))) != job:
         return None
     return as_position(saved.get("position"))
 
 
-def save_position(context: Context, job_id: str, position: LogPosition | None) -> None:
+def save_position(context: Context, job_id: str, position: LogPosition | None, cluster: str | None = None) -> None:
     """Save a position for the next process of this try."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     if position is None:
         return
-    saved = {"try_number": context["ti"].try_number, "job_id": job_id, "position": dict(position)}
+    saved = {"try_number": context["ti"].try_number, "job_id": job_id, "cluster": cluster, "position": dict(position)}
     try:
         TaskStateStore(context).set(KEY, saved)
     except AirflowRuntimeError as error:

@@ -24,7 +24,7 @@ from airflow_provider_rayagent.position.task_position import recall_position, sa
 from airflow_provider_rayagent.run.failed_job import look_at_failure
 from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.run.observer import JobObserver
-from airflow_provider_rayagent.run.outcome import Outcome
+from airflow_provider_rayagent.run.outcome import Outcome, lost_with_cluster
 from airflow_provider_rayagent.run.printed_output import PrintedOutput
 from airflow_provider_rayagent.run.stopper import JobStopper
 from airflow_provider_rayagent.run.triggers_of_try import TriggersOfTry
@@ -136,7 +136,7 @@ class JobRun:
             metrics=JobMetrics(client.rayagent_conn_id, mode, team=options.team_name),
             output=self.output,
             xcoms=self.xcoms,
-            position=recall_position(context, job_id) if has_run else None,
+            position=recall_position(context, job_id, client.config.cluster) if has_run else None,
             stopper=self.stopper,
             on_status=lambda job: show_links(self.links.update(job)),
         )
@@ -184,7 +184,7 @@ class JobRun:
             return self.follow(seconds) if follower.end is End.JOB_ENDED else Outcome.of(follower)
         # A deadline that has passed would end this before the new lines are read.
         follower = self.observer.forward_new_lines(max(seconds, MIN_POKE_SECONDS))
-        save_position(self._context, self.job_id, self.observer.position)
+        save_position(self._context, self.job_id, self.observer.position, self.client.config.cluster)
         return Outcome.of(follower)
 
     def after_trigger(self, outcome: Outcome) -> Outcome:
@@ -221,7 +221,7 @@ class JobRun:
     def _save_position(self) -> None:
         """Save where this try continues if a retry policy reschedules it."""
         if self._may_run_again:
-            save_position(self._context, self.job_id, self.observer.position)
+            save_position(self._context, self.job_id, self.observer.position, self.client.config.cluster)
 
     # Concluding
 
@@ -266,6 +266,8 @@ class JobRun:
                 "earlier jobs.",
                 404,
             )
+        if outcome.end is End.CLUSTER_GONE:
+            raise lost_with_cluster(self.job_id, self.client.config.cluster, outcome.error)
         if self.stopper.task_is_killed.is_set():
             raise RayAgentError(f"The task was killed while it followed job {self.job_id}.", code=Code.NOT_STOPPED)
         raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")

@@ -11,7 +11,9 @@ from airflow_provider_rayagent.errors.service_errors import (
     error_from_json,
     error_to_json,
 )
+from airflow_provider_rayagent.exceptions import RayAgentJobMissingError
 from airflow_provider_rayagent.services.jobs import milliseconds, node_of, shown_status
+from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
@@ -100,6 +102,15 @@ class Outcome:
             raise RayAgentResponseError(
                 f"The trigger's event is not one of RayAgentJobTrigger: {event!r:.200}"
             ) from None
+
+
+def lost_with_cluster(job_id: str, cluster: str | None, error: RayAgentError | None) -> RayAgentJobMissingError:
+    """Return the error for a job whose cluster is gone.
+
+    :param error: how that is known.
+    """
+    why = error.detail if error else "it is absent."
+    return RayAgentJobMissingError(f"Cluster {shown(cluster)} is gone, and job {job_id} with it: {why}")
 
 
 def _optional_parts(job: Mapping[str, Any], stall: str, redact: Callable[[str], str]) -> _OptionalParts:

@@ -11,6 +11,7 @@ class End(str, Enum):
     # A trigger's event has these values, from which the worker makes the member again (``Outcome`` in ``triggers``).
     JOB_ENDED = "job ended"
     JOB_MISSING = "job missing"
+    CLUSTER_GONE = "cluster gone"
     NOT_STARTED = "not started"
     AGENT_UNREACHABLE = "agent unreachable"
     TIMED_OUT = "timed out"

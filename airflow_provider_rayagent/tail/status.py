@@ -36,6 +36,7 @@ class StatusPolling:
         self._requested_at = self._active_at = float("-inf")
         self._missing_since: float | None = None
         self._failing_since: float | None = None
+        self._absent_since: float | None = None
         self._start_by: float | None = None
         self._final_request_made = False
         self.has_answered = settings.has_answered
@@ -121,7 +122,7 @@ class StatusPolling:
         changed = terminal or status != self.status
         self.status = status
         self.has_answered = True
-        self._missing_since = self._failing_since = None
+        self._missing_since = self._failing_since = self._absent_since = None
         self._backoff.reset()
         if terminal:
             self.ended_at = now
@@ -141,7 +142,7 @@ class StatusPolling:
         """Process a response that the job is unknown to the agent."""
         self._early.cancel()
         # The service answers, so that it is reachable.
-        self._failing_since = None
+        self._failing_since = self._absent_since = None
         self._backoff.reset()
         if self._missing_since is None:
             self._missing_since = now
@@ -152,17 +153,29 @@ class StatusPolling:
             self.give_up_reason = end
         self._schedule(now, min(now + self._settings.poll_interval, limit))
 
-    def failed(self, now: float, *, permanent: bool) -> None:
+    def failed(self, now: float, *, permanent: bool, absent: bool = False) -> None:
         """Process a failed request.
 
         :param permanent: whether a retry cannot succeed (a rejected token); if so, a failed first request is the last.
+        :param absent: whether it has failed since the cluster, which may come and go, is not there.
         """
         self._early.cancel()
         if self._failing_since is None:
             self._failing_since = now
-        limit = self._failing_since + self._settings.unreachable_timeout
+        limit, end = self._failing_since + self._settings.unreachable_timeout, End.AGENT_UNREACHABLE
+        if not absent or not self.has_answered:
+            # A cluster that was never there may still come. And what is said by a resolver that fails in between, or
+            # by a host that does not answer, is not that the cluster is gone.
+            self._absent_since = None
+        else:
+            self._absent_since = now if self._absent_since is None else self._absent_since
+            # As long as for a job: the head refuses connections while it restarts, and a name without ready pods is
+            # unknown.
+            gone_at = self._absent_since + self._settings.missing_timeout
+            if gone_at <= limit:
+                limit, end = gone_at, End.CLUSTER_GONE
         if now >= limit or (permanent and not self.has_answered):
-            self.give_up_reason = End.AGENT_UNREACHABLE
+            self.give_up_reason = end
         self._backoff.record_failure(now)
         self._schedule(now, min(self._backoff.due, limit))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentAbsentError,
     RayAgentConfigError,
     RayAgentConnectionError,
     RayAgentError,
@@ -40,6 +41,9 @@ _OWN_WORDS = re.compile(
 )
 """Words of the libraries' own. Their other messages may quote the response, whoever sent it: ``BadStatusLine`` is the
 first line of a server that does not speak HTTP."""
+# A name without addresses, such as that of a Kubernetes service without ready pods, has an error code of its own, which
+# is not in POSIX (getaddrinfo(3)).
+_UNKNOWN_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 # OpenSSL's X509_V_ERR_* of x509_vfy.h.
 _EXPIRED = 10
 _WRONG_HOST = (62, 64)
@@ -114,8 +118,16 @@ def as_service_error(
     )
     for kinds, error_type, detail in known:
         if any(isinstance(cause, kinds) for cause in causes):
-            return error_type(detail)
+            # With a proxy, it is the proxy that is absent: what it cannot reach, it says in a response of its own.
+            is_absent = error_type is RayAgentUnreachableError and proxy is None and any(map(_says_absent, causes))
+            return RayAgentAbsentError(detail) if is_absent else error_type(detail)
     return RayAgentConnectionError(f"The connection to {where} failed: {_safe_words(causes[-1], words)}")
+
+
+def _says_absent(error: BaseException) -> bool:
+    """Whether nothing has the address; a resolver may also have failed itself (``EAI_AGAIN``)."""
+    is_unknown = isinstance(error, socket.gaierror) and error.errno in _UNKNOWN_NAME
+    return is_unknown or isinstance(error, ConnectionRefusedError)
 
 
 def _safe_words(error: BaseException, words: str) -> str:

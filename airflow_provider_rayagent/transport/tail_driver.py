@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentAbsentError,
     RayAgentError,
     RayAgentNotFoundError,
     RayAgentResponseError,
@@ -90,6 +91,7 @@ class Follower:
         """Redacts the secrets of the connection alone."""
         self._client = client
         self._service = config.service
+        self._may_come_and_go = config.cluster is not None
         self._stream: LogStream | None = None
         self._whole: WholeLog | None = None
         self._service_clock = config.clock
@@ -340,4 +342,5 @@ class Follower:
         if isinstance(error, RayAgentNotFoundError):
             self.tail.status.missing(self.clock())
         else:
-            self.tail.status.failed(self.clock(), permanent=is_permanent(error))
+            absent = self._may_come_and_go and isinstance(error, RayAgentAbsentError)
+            self.tail.status.failed(self.clock(), permanent=is_permanent(error), absent=absent)

@@ -57,6 +57,7 @@ MAX_LOGS, MAX_LOGS_PER_USER = 100, 10
 _LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 _ENDS = {
     End.JOB_MISSING: "The job does not exist any more.",
+    End.CLUSTER_GONE: "The cluster is gone.",
     End.AGENT_UNREACHABLE: "The job's status cannot be read.",
 }
 

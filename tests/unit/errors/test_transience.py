@@ -42,6 +42,7 @@ CLASSES = {
     "RayAgentConfigError": (False, True, False, False),
     "RayAgentUnsupportedError": (False, True, False, False),
     "RayAgentUnreachableError": (True, False, False, False),
+    "RayAgentAbsentError": (True, False, False, False),
     "RayAgentTLSError": (False, True, True, True),
     "RayAgentConnectionError": (True, False, True, True),
     "RayAgentTimeoutError": (True, False, True, True),

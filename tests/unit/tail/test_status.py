@@ -38,6 +38,36 @@ def test_requests_after_failures_are_not_expedited_and_back_off() -> None:
     assert pauses == [3.75, 7.5, 15, 22.5, 22.5, 22.5]
 
 
+@pytest.mark.parametrize(
+    ("answers", "end"),
+    [
+        # At 0, 10, 20 … seconds: A is absent, F another failure, M an unknown job, R a running one.
+        ("RAAAAAAA", End.CLUSTER_GONE),
+        ("RAAAAAA", None),
+        ("RAAAAAFA", None),
+        ("RAAAAARA", None),
+        ("RAAAAAMA", None),
+        ("RFFAAAAAAA", End.CLUSTER_GONE),
+        # It was never there.
+        ("AAAAAAAAAA", None),
+        ("MAAAAAAAA", None),
+        # The shorter of the two limits counts.
+        ("RFFFFFFFFFFFFFFFFFFFFFFFFFFFAAAA", End.AGENT_UNREACHABLE),
+    ],
+)
+def test_a_cluster_is_gone_after_being_absent_all_the_time(answers: str, end: End | None) -> None:
+    status = watch(poll_interval=5, missing_timeout=60, unreachable_timeout=300)
+    for number, answer in enumerate(answers):
+        now = 10.0 * number
+        if answer == "R":
+            status.received(now, "RUNNING", terminal=False)
+        elif answer == "M":
+            status.missing(now)
+        else:
+            status.failed(now, permanent=False, absent=answer == "A")
+    assert status.give_up_reason is end
+
+
 def test_only_a_changed_or_terminal_status_is_a_change() -> None:
     status = watch()
     answers = [("PENDING", False), ("PENDING", False), ("RUNNING", False), ("RUNNING", True)]

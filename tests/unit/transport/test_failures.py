@@ -13,6 +13,7 @@ from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentAbsentError,
     RayAgentConfigError,
     RayAgentConnectionError,
     RayAgentError,
@@ -115,13 +116,18 @@ class ConnectTimeout(Exception):  # noqa: N818
         (requests.exceptions.InvalidHeader("x"), REQUESTS_ERRORS, RayAgentConfigError),
         (httpx.InvalidURL("x"), HTTPX_ERRORS, RayAgentConfigError),
         (caused(httpx.ConnectError("x"), socket.gaierror()), HTTPX_ERRORS, RayAgentUnreachableError),
+        # The resolver's own failures.
+        (socket.gaierror(socket.EAI_AGAIN, "x"), REQUESTS_ERRORS, RayAgentUnreachableError),
+        (socket.gaierror(socket.EAI_FAIL, "x"), REQUESTS_ERRORS, RayAgentUnreachableError),
+        (socket.gaierror(socket.EAI_NONAME, "x"), REQUESTS_ERRORS, RayAgentAbsentError),
+        (caused(httpx.ConnectError("x"), socket.gaierror(-5, "x")), HTTPX_ERRORS, RayAgentAbsentError),
         (
             requests.exceptions.SSLError(MaxRetryError(None, "", SSLError(ssl.SSLError(1, "x")))),  # type: ignore[arg-type]
             REQUESTS_ERRORS,
             RayAgentTLSError,
         ),
         (caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError()), HTTPX_ERRORS, RayAgentTLSError),
-        (ConnectionRefusedError(), REQUESTS_ERRORS, RayAgentUnreachableError),
+        (ConnectionRefusedError(), REQUESTS_ERRORS, RayAgentAbsentError),
         (requests.ConnectTimeout(), REQUESTS_ERRORS, RayAgentUnreachableError),
         (ShortConnectTimeout(), REQUESTS_ERRORS, RayAgentUnreachableError),
         (caused(httpx.ConnectTimeout("x"), TimeoutError()), HTTPX_ERRORS, RayAgentUnreachableError),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import (
+    RayAgentAbsentError,
     RayAgentHTTPError,
     RayAgentInputError,
     RayAgentServerError,
-    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
@@ -69,7 +69,7 @@ def test_what_keeps_it_from_an_answer_is_the_events_error(serve: Serve, connect:
     unreachable = wait(agent_unreachable_timeout=0.3)
     outcomes = [refused, invalid, unreachable]
     assert {outcome.result for outcome in outcomes} == {WaitResult.AGENT_UNREACHABLE}
-    errors = [RayAgentHTTPError, RayAgentInputError, RayAgentUnreachableError]
+    errors = [RayAgentHTTPError, RayAgentInputError, RayAgentAbsentError]
     assert [type(outcome.error) for outcome in outcomes] == errors
     assert refused.error is not None
     assert refused.error.code is Code.TOKEN

@@ -13,9 +13,9 @@ import pytest
 from airflow_provider_rayagent.errors import service_errors
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.exceptions import (
+    RayAgentAbsentError,
     RayAgentConfigError,
     RayAgentInputError,
-    RayAgentUnreachableError,
 )
 from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.tail.end import End
@@ -41,7 +41,7 @@ def make_silent_job(**overrides: Any) -> Job:
     [
         ("ftp://x", "j1", None, RayAgentConfigError),
         (NO_AGENT, "../x", None, RayAgentInputError),
-        (NO_AGENT, "j1", End.AGENT_UNREACHABLE, RayAgentUnreachableError),
+        (NO_AGENT, "j1", End.AGENT_UNREACHABLE, RayAgentAbsentError),
     ],
 )
 def test_what_keeps_it_from_beginning_is_the_events_error(
