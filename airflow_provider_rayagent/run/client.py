@@ -21,6 +21,9 @@ class JobClient(Protocol):
     def config(self) -> ServiceConfig:
         """The configuration from the connection."""
 
+    def health_check(self) -> dict[str, Any]:
+        """Return the health of the service."""
+
     def get_job(self, job_id: str) -> dict[str, Any]:
         """Return a job's details."""
 

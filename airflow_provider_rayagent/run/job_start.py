@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
+    RayAgentAbsentError,
     RayAgentConnectionError,
     RayAgentError,
     RayAgentHTTPError,
@@ -16,8 +17,17 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.errors.transience import is_outcome_unknown
-from airflow_provider_rayagent.exceptions import RayAgentResourcesError
-from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY, STATUS_CHECK_SECONDS, IfSucceeded, JobFinder, find_job
+from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentResourcesError
+from airflow_provider_rayagent.run.job_finder import (
+    JOB_ID_KEY,
+    STATUS_CHECK_SECONDS,
+    IfSucceeded,
+    JobFinder,
+    find_job,
+    store_job,
+)
+from airflow_provider_rayagent.run.job_identity import JobIdentity, Place
+from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 
@@ -26,8 +36,13 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.run.client import JobClient
     from airflow_provider_rayagent.run.job_run import JobRun
+
+
+ABSENT_SECONDS = 2.0
+"""Seconds between two requests to a cluster that is not there yet."""
 
 
 def _accept(job_id: str, job: Mapping[str, Any]) -> None:
@@ -56,6 +71,8 @@ class JobStart:
     """Finds or starts the job of one task.
 
     :param log: the task's logger.
+    :param start_timeout: seconds for which a cluster that comes and goes may be absent.
+    :param config_of: returns the configuration for another cluster of the connection.
     :param describe_free: returns what the job requires and what the cluster has free, for the end of a message.
     :param new_run: returns the run of a job, which is the task's from then on.
     :param raise_if_killed: raises :class:`RayAgentError` if the task was killed.
@@ -70,6 +87,8 @@ class JobStart:
         *,
         if_succeeded: IfSucceeded,
         missing_timeout: float,
+        start_timeout: float,
+        config_of: Callable[[str], ServiceConfig],
         describe_free: Callable[[], str],
         new_run: Callable[[str], JobRun],
         raise_if_killed: Callable[[str], None],
@@ -80,10 +99,13 @@ class JobStart:
         self._work = work
         self._if_succeeded: IfSucceeded = if_succeeded
         self._missing_timeout = missing_timeout
+        self._start_timeout = start_timeout
+        self._config_of = config_of
         self._describe_free = describe_free
         self._new_run = new_run
         self._raise_if_killed = raise_if_killed
         self._run: JobRun | None = None
+        self._place = Place()
 
     def run(self, base_id: str | None) -> JobRun:
         """Return the run of the job.
@@ -91,11 +113,14 @@ class JobStart:
         :param base_id: its id without a number; ``None``: derive it.
         :raises RayAgentError: if the job cannot be started, or the task was killed.
         """
+        self._place = self._find_place()
         finder = JobFinder(
             self._client,
+            self._place,
             self._log,
             self._context,
             if_succeeded=self._if_succeeded,
+            config_of=self._config_of,
             check=self._work.check,
             claim=self._claim,
         )
@@ -104,6 +129,28 @@ class JobStart:
             return self._start(run, finder.resume_env_vars())
         run.found_pending = finder.was_pending
         return run
+
+    def _find_place(self) -> Place:
+        """Return where the job is to be found, after waiting for a cluster that is not there yet.
+
+        :raises RayAgentJobNotStartedError: if it has not come in time.
+        """
+        until = time.monotonic() + self._start_timeout
+        has_waited = False
+        while True:
+            try:
+                return Place.of(self._client)
+            except RayAgentAbsentError as error:
+                cluster = shown(self._client.config.cluster)
+                if time.monotonic() >= until:
+                    text = f"Cluster {cluster} has not come within the start_timeout of {self._start_timeout:g} seconds"
+                    raise RayAgentJobNotStartedError(f"{text}: {error.detail}") from None
+                if not has_waited:
+                    text = "Cluster %s is not there yet; waiting up to %g seconds for it: %s"
+                    self._log.info(coded(Code.UNREACHABLE, text), cluster, self._start_timeout, error.detail)
+            has_waited = True
+            time.sleep(ABSENT_SECONDS)
+            self._raise_if_killed("")
 
     def _claim(self, job_id: str, *, exists: bool) -> JobRun:
         """Make a job the task's, and push its id.
@@ -122,6 +169,7 @@ class JobStart:
 
     def _claim_new(self, job_id: str) -> JobRun:
         try_push_xcom(self._context["ti"], JOB_ID_KEY, job_id, self._log)
+        store_job(self._context, JobIdentity(job_id, self._place))
         run = self._run = self._new_run(job_id)
         return run
 

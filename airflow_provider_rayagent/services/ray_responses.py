@@ -32,6 +32,8 @@ _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.
 
 _MEMORY_FIGURES = 4
 _UNKNOWN_USAGE = "Ray tells the usage of its nodes (api/cluster_status) in an unknown form"
+MAX_SESSION_NAME = 200
+"""Characters; Ray's own names have 46."""
 _TRACEBACK = "Traceback (most recent call last)"
 _MISSING = re.compile(r"(?:Job|Package) \S+ does not exist")
 _PLAIN_ERRORS = re.compile(
@@ -309,6 +311,12 @@ def ray_version(body: Mapping[str, Any]) -> str:
     if not isinstance(version, str):
         raise RayAgentResponseError("The response names no version of Ray.")
     return version
+
+
+def session_name(body: Mapping[str, Any]) -> str | None:
+    """Return the name of Ray's session, which is new after each start of a head without external storage."""
+    name = body.get("session_name")
+    return name if isinstance(name, str) and len(name) <= MAX_SESSION_NAME else None
 
 
 def release_of(version: str) -> tuple[int, ...]:

@@ -176,13 +176,14 @@ class RayService:
 
     def health_check(self) -> Steps:
         # The GCS check takes no token and the version does.
-        version = yield Call("GET", "api/version", convert=ray_responses.ray_version)
+        body = yield Call("GET", "api/version")
+        ray = {"version": ray_responses.ray_version(body), "session_name": ray_responses.session_name(body)}
         status = "ok"
         try:
             yield Call("GET", "api/gcs_healthz", "any")
         except RayAgentServerError:
             status = "down"
-        return {"status": status, "ray": {"status": status, "version": version}}
+        return {"status": status, "ray": {"status": status, **ray}}
 
     def check_usable(self) -> Steps:
         yield from self._check_version()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
@@ -38,6 +39,15 @@ class DeferringOperator(BaseOperator):
         from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
         return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id, cluster=self.cluster)
+
+    def _config_of(self, cluster: str) -> ServiceConfig:
+        """Return the configuration for another cluster of the connection.
+
+        :raises RayAgentConfigError: if the connection does not admit it.
+        """
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id, cluster=cluster).config
 
     @property
     def _service_arguments(self) -> dict[str, Any]:

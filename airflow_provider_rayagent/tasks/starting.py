@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentRunFailedError
-from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY, IfSucceeded, store_stop
+from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY, IfSucceeded, store_end, store_stop
 from airflow_provider_rayagent.run.resume_key import store_success
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.run.outcome import Outcome
 
 
+LOST = "LOST"
+"""Stored instead of a status for a job that is gone, perhaps with its cluster."""
+
+
 class JobStartingOperator(JobFollowingOperator):
     """Base class of operators that start a job and follow it to its end.
 
@@ -41,9 +45,9 @@ class JobStartingOperator(JobFollowingOperator):
     :param wait: follow the job to its end.
     :param if_succeeded: if a job of this task has already succeeded: ``reuse`` its result, or ``run_again``. The latter
         also runs again if a worker died after the job had succeeded.
-    :param start_timeout: seconds for which the job may wait before it starts: PENDING on Ray, or in an agent's queue,
-        where it can be unknown to the agent. Then the task fails, and stops the job if ``stop_job_on_kill``. ``None``:
-        no limit.
+    :param start_timeout: seconds for which the job may wait before it starts: PENDING on Ray, in an agent's queue,
+        where it can be unknown to the agent, or for its ``cluster``, if that is not there yet. Then the task fails, and
+        stops the job if ``stop_job_on_kill``. ``None``: no limit.
     :param poll_interval: seconds between two status checks, less while the job writes.
     :param read_result: read the job's result between ``result_markers``; default on.
     :param read_messages: read the job's messages; default on.
@@ -94,7 +98,8 @@ class JobStartingOperator(JobFollowingOperator):
 
         # Always set: without it, a job in the agent's queue, which the agent does not know, would count as missing
         # after job_missing_timeout (``StatusPolling.missing``).
-        deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        start_timeout = MAX_DURATION if self.start_timeout is None else self.start_timeout
+        deadline = time.time() + start_timeout
         work = self._work(context)
         with self.hook:
             start = JobStart(
@@ -104,6 +109,8 @@ class JobStartingOperator(JobFollowingOperator):
                 work,
                 if_succeeded=self.if_succeeded,
                 missing_timeout=self.job_missing_timeout,
+                start_timeout=start_timeout,
+                config_of=self._config_of,
                 describe_free=partial(self._free_resources, work.required),
                 new_run=partial(self._new_run, context, start_deadline=deadline, is_resumed=is_resumed),
                 raise_if_killed=self._raise_if_killed,
@@ -131,7 +138,9 @@ class JobStartingOperator(JobFollowingOperator):
             if self._run is not None:
                 # The error ends the process, and with it the thread that requests the stop.
                 self._run.stopper.wait()
-            raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
+            raise RayAgentError(
+                f"The task was killed while looking for its job {job_id}".rstrip() + ".", code=Code.START_UNKNOWN
+            )
 
     def _free_resources(self, required: Mapping[str, float]) -> str:
         """Return what the job requires and what the cluster has free, for the end of a message."""
@@ -182,6 +191,10 @@ class JobStartingOperator(JobFollowingOperator):
                 run.job_id,
             )
             return self._run_job(context, is_resumed=run.is_resumed)
+        if outcome.job is not None and outcome.end is End.JOB_ENDED:
+            store_end(context, run.job_id, jobs.shown_status(outcome.job, self.hook.config.redact))
+        elif outcome.end in (End.JOB_MISSING, End.CLUSTER_GONE):
+            store_end(context, run.job_id, LOST)
         if self.if_succeeded == "run_again" and _has_status(outcome, JobStatus.SUCCEEDED):
             store_success(context)
         return super()._conclude(context, run, outcome)

@@ -88,9 +88,9 @@ def state_error(status: int, words: str) -> Answer:
     return Answer(status, {"result": False, "msg": words, "data": {}})
 
 
-def version(release: str = "2.60.0") -> Answer:
+def version(release: str = "2.60.0", session: str = "session_1") -> Answer:
     """Return the answer of ``api/version``."""
-    return Answer(200, {"version": "4", "ray_version": release, "ray_commit": "b7f4259", "session_name": "session_1"})
+    return Answer(200, {"version": "4", "ray_version": release, "ray_commit": "b7f4259", "session_name": session})
 
 
 def translate(request: Request) -> None:

@@ -50,7 +50,7 @@ GPU_STATUS = {
     **{f"{name}_gpus": number for name, number in GPUS.items()},
     "nodes": [{"node_id": NODE, "node_ip": "127.0.0.1", **GPUS, "types": ["A100"]}],
 }
-HEALTH = {"status": "ok", "ray": {"status": "ok", "version": "2.60.0"}}
+HEALTH: dict[str, Any] = {"status": "ok", "ray": {"status": "ok", "version": "2.60.0", "session_name": "session_1"}}
 CALLS: list[tuple[str, tuple[str, ...], list[str], Callable[[Job], object]]] = [
     ("list_jobs", (), ["GET api/jobs/"], lambda job: [job.as_details()]),
     ("get_job", ("j1",), ["GET api/jobs/j1"], lambda job: job.as_details()),
@@ -222,7 +222,7 @@ def test_what_ray_does_not_have_is_refused_before_anything_is_sent(
 
 def test_rays_control_service_may_be_down(ask: Ask, serve: Serve) -> None:
     serve(answers={"GET api/gcs_healthz": [Answer(503, "GCS is not alive")]}, service="ray")
-    assert ask("health_check") == {"status": "down", "ray": {"status": "down", "version": "2.60.0"}}
+    assert ask("health_check") == {"status": "down", "ray": {**HEALTH["ray"], "status": "down"}}
 
 
 def submitted(agent: ScriptedAgent) -> dict[str, Any]:
