@@ -133,7 +133,8 @@ def test_reading_the_cas_does_not_take_from_the_time_for_the_service(
     read = aio._environment_and_tls
 
     def read_slowly(config: ServiceConfig) -> Any:
-        time.sleep(0.5)
+        # Longer than the whole opening may take, which is twice the connect_timeout.
+        time.sleep(2.5)
         return read(config)
 
     monkeypatch.setattr(aio, "_environment_and_tls", read_slowly)
