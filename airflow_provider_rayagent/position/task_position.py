@@ -19,7 +19,7 @@ KEY = "rayagent_log_position"
 log = logging.getLogger(__name__)
 
 
-def recall_position(context: Context, job_id: str, cluster: str | None = None) -> LogPosition | None:
+def recall_position(context: Context, job_id: str, cluster: str | None) -> LogPosition | None:
     """Return the position that an earlier process of this try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.tail.cursor import as_position
 
@@ -31,7 +31,7 @@ def recall_position(context: Context, job_id: str, cluster: str | None = None) -
     return as_position(saved.get("position"))
 
 
-def save_position(context: Context, job_id: str, position: LogPosition | None, cluster: str | None = None) -> None:
+def save_position(context: Context, job_id: str, cluster: str | None, position: LogPosition | None) -> None:
     """Save a position for the next process of this try."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 

@@ -262,13 +262,14 @@ def store_job(context: Context, job: JobIdentity) -> None:
 
 def store_end(context: Context, job_id: str, status: str) -> None:
     """Store for later tries that the task has seen the end of its job."""
-    last = _stored_job(context, job_id)
-    store_job(context, last._replace(status=status))
+    store_job(context, _stored_job(context, job_id)._replace(status=status))
 
 
-def store_stop(context: Context, job_id: str) -> None:
+def store_stop(context: Context, job_id: str, cluster: str | None) -> None:
     """Store for later tries that the task has requested the stop of a job."""
-    TaskStateStore(context).try_set(STOPPED_KEY, _stored_job(context, job_id).to_json())
+    # A killed task has few seconds: with one cluster only, there is no place to read.
+    job = JobIdentity(job_id, Place()) if cluster is None else _stored_job(context, job_id)
+    TaskStateStore(context).try_set(STOPPED_KEY, job.to_json())
 
 
 def _stored_job(context: Context, job_id: str) -> JobIdentity:

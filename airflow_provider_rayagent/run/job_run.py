@@ -184,7 +184,7 @@ class JobRun:
             return self.follow(seconds) if follower.end is End.JOB_ENDED else Outcome.of(follower)
         # A deadline that has passed would end this before the new lines are read.
         follower = self.observer.forward_new_lines(max(seconds, MIN_POKE_SECONDS))
-        save_position(self._context, self.job_id, self.observer.position, self.client.config.cluster)
+        save_position(self._context, self.job_id, self.client.config.cluster, self.observer.position)
         return Outcome.of(follower)
 
     def after_trigger(self, outcome: Outcome) -> Outcome:
@@ -221,7 +221,7 @@ class JobRun:
     def _save_position(self) -> None:
         """Save where this try continues if a retry policy reschedules it."""
         if self._may_run_again:
-            save_position(self._context, self.job_id, self.observer.position, self.client.config.cluster)
+            save_position(self._context, self.job_id, self.client.config.cluster, self.observer.position)
 
     # Concluding
 

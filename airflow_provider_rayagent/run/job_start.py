@@ -75,7 +75,7 @@ class JobStart:
     :param config_of: returns the configuration for another cluster of the connection.
     :param describe_free: returns what the job requires and what the cluster has free, for the end of a message.
     :param new_run: returns the run of a job, which is the task's from then on.
-    :param raise_if_killed: raises :class:`RayAgentError` if the task was killed.
+    :param raise_if_killed: raises :class:`RayAgentError` if the task was killed; gets the id of the job if it is known.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class JobStart:
         config_of: Callable[[str], ServiceConfig],
         describe_free: Callable[[], str],
         new_run: Callable[[str], JobRun],
-        raise_if_killed: Callable[[str], None],
+        raise_if_killed: Callable[..., None],
     ) -> None:
         self._client = client
         self._context = context
@@ -150,7 +150,7 @@ class JobStart:
                     self._log.info(coded(Code.UNREACHABLE, text), cluster, self._start_timeout, error.detail)
             has_waited = True
             time.sleep(ABSENT_SECONDS)
-            self._raise_if_killed("")
+            self._raise_if_killed()
 
     def _claim(self, job_id: str, *, exists: bool) -> JobRun:
         """Make a job the task's, and push its id.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
@@ -36,18 +35,13 @@ class DeferringOperator(BaseOperator):
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""
+        return self._hook_of(self.cluster)
+
+    def _hook_of(self, cluster: str | None) -> RayAgentHook:
+        """Return a hook for one of the clusters of the connection."""
         from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id, cluster=self.cluster)
-
-    def _config_of(self, cluster: str) -> ServiceConfig:
-        """Return the configuration for another cluster of the connection.
-
-        :raises RayAgentConfigError: if the connection does not admit it.
-        """
-        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id, cluster=cluster).config
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id, cluster=cluster)
 
     @property
     def _service_arguments(self) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class JobStartingOperator(JobFollowingOperator):
                 if_succeeded=self.if_succeeded,
                 missing_timeout=self.job_missing_timeout,
                 start_timeout=start_timeout,
-                config_of=self._config_of,
+                config_of=lambda cluster: self._hook_of(cluster).config,
                 describe_free=partial(self._free_resources, work.required),
                 new_run=partial(self._new_run, context, start_deadline=deadline, is_resumed=is_resumed),
                 raise_if_killed=self._raise_if_killed,
@@ -128,19 +128,20 @@ class JobStartingOperator(JobFollowingOperator):
         return self.poll_interval
 
     def _new_run(self, context: Context, job_id: str, **facts: Any) -> JobRun:
-        return super()._new_run(context, job_id, on_stop_requested=partial(store_stop, context, job_id), **facts)
+        return super()._new_run(
+            context, job_id, on_stop_requested=partial(store_stop, context, job_id, self.cluster), **facts
+        )
 
     def _resumed_run(self, context: Context, job_id: str | None = None, **facts: bool) -> JobRun:
         return super()._resumed_run(context, job_id or try_pull_xcom(context["ti"], JOB_ID_KEY, self.log), **facts)
 
-    def _raise_if_killed(self, job_id: str) -> None:
+    def _raise_if_killed(self, job_id: str | None = None) -> None:
         if self._killed.is_set():
             if self._run is not None:
                 # The error ends the process, and with it the thread that requests the stop.
                 self._run.stopper.wait()
-            raise RayAgentError(
-                f"The task was killed while looking for its job {job_id}".rstrip() + ".", code=Code.START_UNKNOWN
-            )
+            its_job = "its job" if job_id is None else f"its job {job_id}"
+            raise RayAgentError(f"The task was killed while looking for {its_job}.", code=Code.START_UNKNOWN)
 
     def _free_resources(self, required: Mapping[str, float]) -> str:
         """Return what the job requires and what the cluster has free, for the end of a message."""
@@ -191,13 +192,18 @@ class JobStartingOperator(JobFollowingOperator):
                 run.job_id,
             )
             return self._run_job(context, is_resumed=run.is_resumed)
-        if outcome.job is not None and outcome.end is End.JOB_ENDED:
-            store_end(context, run.job_id, jobs.shown_status(outcome.job, self.hook.config.redact))
-        elif outcome.end in (End.JOB_MISSING, End.CLUSTER_GONE):
-            store_end(context, run.job_id, LOST)
+        if self.cluster is not None:
+            self._store_end(context, run.job_id, outcome)
         if self.if_succeeded == "run_again" and _has_status(outcome, JobStatus.SUCCEEDED):
             store_success(context)
         return super()._conclude(context, run, outcome)
+
+    def _store_end(self, context: Context, job_id: str, outcome: Outcome) -> None:
+        """Store that the job needs no stop if a later try has another cluster."""
+        if outcome.end is End.JOB_ENDED and outcome.job is not None:
+            store_end(context, job_id, jobs.shown_status(outcome.job, self.hook.config.redact))
+        elif outcome.end in (End.JOB_MISSING, End.CLUSTER_GONE):
+            store_end(context, job_id, LOST)
 
     def _waits_for_start(self, context: Context, outcome: Outcome) -> bool:
         """Return whether the task will run again in the same try, and so keeps a job that is PENDING."""

@@ -310,6 +310,19 @@ def test_without_a_choice_of_clusters_the_service_is_unreachable(ray: ScriptedAg
     closing.join()
 
 
+def test_without_a_choice_of_clusters_no_place_is_asked_for_or_stored(ray: ScriptedAgent, run: Run) -> None:
+    class Watched(StateStore):
+        def get(self, key: str, *default: Any) -> Any:
+            assert key != JOB_KEY
+            return super().get(key, *default)
+
+    store = Watched()
+    assert run(context=make_context(task_state_store=store))["status"] == "SUCCEEDED"
+    assert JOB_KEY not in store
+    # One, for the submission itself.
+    assert len(ray.of(VERSION)) == 1
+
+
 def test_a_stop_succeeds_when_the_cluster_goes(heads: list[ScriptedAgent], stop: Run, log: TaskLog) -> None:
     head, _ = heads
     head.jobs["j1"] = Job("", "RUNNING", "j1", timeline=[Sleep(0.1)], stop_delay=600.0)
