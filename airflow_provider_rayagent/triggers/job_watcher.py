@@ -59,6 +59,7 @@ class RayAgentJobWatcher(BaseEventTrigger):
     :param poll_interval: seconds between two requests for the list of jobs, at least 0.5.
     :param asset_name: the name of the watched asset. It only makes this watcher another one than that of another asset
         with the same arguments.
+    :param queue: run only in a triggerer with ``--queues`` that names this queue (Airflow 3.4 and newer).
     :raises RayAgentInputError: if an argument is invalid.
     """
 
@@ -71,9 +72,15 @@ class RayAgentJobWatcher(BaseEventTrigger):
         statuses: Sequence[str] | None = None,
         poll_interval: float | timedelta = 15.0,
         asset_name: str | None = None,
+        queue: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        if queue is not None and not hasattr(self, "queue"):
+            raise _WatcherArgumentError("queue needs Airflow 3.4 or newer: leave it out.")
         try:
+            if queue is not None:
+                # Not in `serialize`: Airflow stores it beside the arguments (``airflow/serialization/encoders.py``).
+                self.queue = validate_text(queue, "queue")
             self.rayagent_conn_id = validate_text(rayagent_conn_id, "connection id")
             self._filter = validated_filter(name, metadata, statuses)
             self.poll_interval = max(validate_duration(poll_interval, "poll_interval"), MIN_POLL_SECONDS)

@@ -219,11 +219,24 @@ def test_a_missing_connection_does_not_end_the_trigger(serve: Serve) -> None:
         {"name": ""},
         {"asset_name": ""},
         {"asset_name": 3},
+        {"queue": ""},
+        {"queue": 3},
     ],
 )
 def test_invalid_arguments_are_refused_in_the_dag_file(arguments: dict[str, Any]) -> None:
     with pytest.raises(RayAgentInputError):
         RayAgentJobWatcher(**arguments)
+
+
+def test_a_queue_is_that_of_the_stored_trigger_where_airflow_has_queues_for_watchers() -> None:
+    if not hasattr(BaseEventTrigger, "queue"):
+        with pytest.raises(RayAgentInputError, match=r"needs Airflow 3\.4"):
+            RayAgentJobWatcher(queue="ray")
+        return
+    watcher = RayAgentJobWatcher(queue="ray")
+    assert watcher.queue == "ray"
+    assert RayAgentJobWatcher().queue is None
+    assert watcher.serialize() == RayAgentJobWatcher().serialize()
 
 
 def test_invalid_stored_arguments_do_not_end_the_triggerer() -> None:
