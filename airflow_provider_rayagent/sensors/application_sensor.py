@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentInputError
 from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
-from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_duration
+from airflow_provider_rayagent.services.validation import (
+    quote_application_name,
+    seconds_of_time,
+    validate_choice,
+    validate_duration,
+)
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.waits.application_wait import TARGETS, ApplicationOutcome, ApplicationWait, Target
@@ -18,7 +23,7 @@ from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from airflow.sdk import Context
 
@@ -39,6 +44,9 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     :param target: ``running`` or ``gone``.
     :param grace_period: seconds for which it may be DEPLOY_FAILED (possibly the status of an earlier deployment) or
         UNHEALTHY (from which Ray tries to recover).
+    :param deployed_after: a time of which an earlier deployment does not count: a ``datetime`` with a time zone, its
+        text in ISO 8601, or seconds since the epoch. It is compared with the clock of Ray's head; ``None``: every
+        deployment counts. (templated)
     :param poke_interval: seconds between two status checks; with ``mode="reschedule"`` at least 10.
     :param agent_unreachable_timeout: seconds for which its status may be unavailable.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
@@ -47,7 +55,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
     """
 
-    template_fields: Sequence[str] = ("name", "rayagent_conn_id", "cluster")
+    template_fields: Sequence[str] = ("name", "rayagent_conn_id", "cluster", "deployed_after")
     ui_color = "#d9edf7"
 
     def __init__(
@@ -56,6 +64,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
         name: str,
         target: Target = "running",
         grace_period: timedelta | float = 30.0,
+        deployed_after: datetime | float | str | None = None,
         poke_interval: timedelta | float = 5.0,
         **kwargs: Any,
     ) -> None:
@@ -63,6 +72,11 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
         self.name = name
         self.target = validate_choice(target, "target", TARGETS)
         self.grace_period = validate_duration(grace_period, "grace_period", or_zero=True)
+        self.deployed_after = deployed_after
+        if deployed_after is not None and self.target == "gone":
+            raise RayAgentInputError(
+                "deployed_after needs target='running': an application that is gone has no deployment."
+            )
 
     def execute(self, context: Context) -> Any:
         """Wait for the application, here or deferred."""
@@ -71,7 +85,11 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
         return super().execute(context)
 
     def _make_wait(self, poll_interval: float) -> ApplicationWait:
-        return ApplicationWait(self.name, self.target, self.grace_period, self.agent_unreachable_timeout, poll_interval)
+        # Not in __init__, where it may still be a template.
+        after = None if self.deployed_after is None else seconds_of_time(self.deployed_after, "deployed_after")
+        return ApplicationWait(
+            self.name, self.target, self.grace_period, self.agent_unreachable_timeout, poll_interval, after
+        )
 
     def _trigger_type(self) -> type[WaitTrigger]:
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger

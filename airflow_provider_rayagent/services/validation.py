@@ -10,7 +10,8 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NewType, TypeGuard, TypeVar
 from urllib.parse import quote
 
@@ -155,6 +156,33 @@ def _seconds(value: object) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def seconds_of_time(value: object, name: str) -> float:
+    """Return a point in time as seconds since the epoch.
+
+    :param value: such seconds, or as text; a ``datetime`` with a time zone, or its text in ISO 8601.
+    :param name: name of the argument, for the message.
+    :raises RayAgentInputError: for anything else, including booleans and NaN.
+    """
+    moment = value
+    if isinstance(value, str):
+        text = value.strip()
+        # Python 3.10 does not read the Z (documentation of `datetime.fromisoformat`).
+        text = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
+        for read in (float, datetime.fromisoformat):
+            with suppress(ValueError):
+                moment = read(text)
+                break
+    if isinstance(moment, datetime):
+        moment = None if moment.tzinfo is None else moment.timestamp()
+    seconds = None if isinstance(moment, timedelta) else _seconds(moment)
+    if seconds is None or not math.isfinite(seconds):
+        raise RayAgentInputError(
+            f"{name} must be a datetime with a time zone, its text in ISO 8601, or seconds since the epoch, "
+            f"not {shown(value)}."
+        )
+    return seconds
 
 
 def validate_count(value: object, name: str, *, or_zero: bool = False) -> int:

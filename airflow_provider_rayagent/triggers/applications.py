@@ -19,6 +19,8 @@ class RayAgentServeApplicationTrigger(WaitTrigger):
     :param poll_interval: seconds between two status checks.
     :param grace_period: seconds for which the application may be DEPLOY_FAILED or UNHEALTHY.
     :param agent_unreachable_timeout: seconds for which its status may be unavailable.
+    :param deployed_after: time (seconds since the epoch) of which an earlier deployment does not count; ``None``: every
+        deployment counts.
     :param deadline: time (seconds since the epoch) at which to give up, after a last status check.
     """
 

@@ -46,7 +46,10 @@ class ApplicationOutcome(WaitOutcome):
     @property
     def status(self) -> str:
         """The status, for messages."""
-        return shown_status(self.summary) if self.summary else "not there"
+        if not self.summary:
+            return "not there"
+        status = shown_status(self.summary)
+        return f"{status} (an earlier deployment)" if self.summary.get("is_earlier_deployment") else status
 
 
 @dataclass
@@ -55,6 +58,8 @@ class ApplicationWait(Wait[ApplicationOutcome]):
 
     :param target: ``running`` or ``gone``.
     :param grace_period: seconds for which it may be DEPLOY_FAILED or UNHEALTHY.
+    :param deployed_after: time (seconds since the epoch, on Ray's clock) of which an earlier deployment does not count;
+        ``None``: every deployment counts.
     """
 
     name: str
@@ -62,6 +67,7 @@ class ApplicationWait(Wait[ApplicationOutcome]):
     grace_period: float = 30.0
     agent_unreachable_timeout: float = 300.0
     poll_interval: float = 5.0
+    deployed_after: float | None = None
     outcome_type = ApplicationOutcome
     _failing_since: float | None = field(default=None, init=False)
 
@@ -81,6 +87,8 @@ class ApplicationWait(Wait[ApplicationOutcome]):
         """Judge the application's details, ``None`` if it is unknown to the agent."""
         summary = None if found is None else summarize(found, self._redact)
         status = summary["status"] if summary else None
+        if summary is not None and not self._counts(summary["last_deployed_time_s"]):
+            summary["is_earlier_deployment"], status = True, None
         result = None
         if self.target == "gone":
             result = WaitResult.REACHED if summary is None else None
@@ -93,6 +101,10 @@ class ApplicationWait(Wait[ApplicationOutcome]):
         else:
             self._failing_since = None
         return ApplicationOutcome(result, summary)
+
+    def _counts(self, deployed: object) -> bool:
+        """Whether a deployment counts, by its time."""
+        return self.deployed_after is None or (isinstance(deployed, (int, float)) and deployed > self.deployed_after)
 
 
 async def find_application(client: ServiceClient, name: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, A
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
     RayAgentHTTPError,
+    RayAgentInputError,
     RayAgentServeApplicationFailedError,
     RayAgentServerError,
     RayAgentWaitTimeoutError,
@@ -64,6 +66,56 @@ def test_an_application_is_waited_for_until_it_is_gone(before: list[Step], run: 
     agent = serve(answers={GET: [*before, Refuse(404)]})
     assert run(target="gone", grace_period=0) is None
     assert len(agent.of(GET)) == len(before) + 1
+
+
+DEPLOYED = APP["last_deployed_time_s"]
+
+
+@pytest.mark.parametrize("earlier", ["RUNNING", "DEPLOY_FAILED", "UNHEALTHY", "DEPLOYING"])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_an_earlier_deployment_does_not_count(
+    earlier: str, unknown: bool, run: Run, serve: Serve, log: TaskLog
+) -> None:
+    before = said(earlier, last_deployed_time_s=None if unknown else DEPLOYED)
+    serve(answers={GET: [before, before, said("RUNNING", last_deployed_time_s=DEPLOYED + 1)]})
+    assert run(deployed_after=DEPLOYED, grace_period=0) == {**RESULT, "last_deployed_time_s": DEPLOYED + 1}
+    assert f"The Serve application 'app' is {earlier} (an earlier deployment)." in log.messages
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        DEPLOYED - 0.25,
+        str(DEPLOYED - 0.25),
+        datetime.fromtimestamp(DEPLOYED - 0.25, tz=timezone.utc),
+        "2023-11-14T22:13:20.250Z",
+        "2023-11-14 23:13:20.250000+01:00",
+        0,
+        -1,
+    ],
+)
+def test_a_deployment_after_the_time_counts(after: Any, run: Run, serve: Serve) -> None:
+    serve(answers={GET: [said("RUNNING")]})
+    assert run(deployed_after=after) == RESULT
+
+
+def test_the_timeout_says_that_the_deployment_is_an_earlier_one(serve: Serve) -> None:
+    serve(answers={GET: [said("RUNNING")]})
+    with pytest.raises(RayAgentWaitTimeoutError, match=r"Its status is: RUNNING \(an earlier deployment\)\."):
+        execute(lambda: make_sensor(deferrable=True, deployed_after=DEPLOYED, timeout=0.4), make_context())
+
+
+@pytest.mark.parametrize("after", ["", "None", "yesterday", "nan", "inf", "2023-11-14T22:13:20", True, [], 10**400])
+def test_a_time_that_is_none_is_refused_before_any_request(after: Any, run: Run, serve: Serve) -> None:
+    agent = serve(applications=[Application(status="RUNNING")])
+    with pytest.raises(RayAgentInputError, match="deployed_after must be a datetime with a time zone"):
+        run(deployed_after=after)
+    assert agent.requests == []
+
+
+def test_a_time_does_not_fit_an_application_that_is_to_be_gone() -> None:
+    with pytest.raises(RayAgentInputError, match="deployed_after needs target='running'"):
+        make_sensor(target="gone", deployed_after=1.0)
 
 
 def test_each_status_is_told_once_by_each_process(run: Run, serve: Serve, log: TaskLog) -> None:

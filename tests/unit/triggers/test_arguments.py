@@ -57,6 +57,7 @@ OF_AN_APPLICATION: dict[str, Any] = {
     "target": "gone",
     "poll_interval": 2.5,
     "grace_period": 7.0,
+    "deployed_after": 1_700_000_000.5,
     "agent_unreachable_timeout": 8.0,
     "deadline": 1_800_000_000.5,
 }
