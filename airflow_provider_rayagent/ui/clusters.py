@@ -22,7 +22,6 @@ from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.ui.following_tasks import FollowingTasks, find_following_tasks
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import FRESH_SECONDS, SharedResults
-from airflow_provider_rayagent.ui.user_connections import PageHook
 from airflow_provider_rayagent.waits import application_wait
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.text.redaction import Redactor
+    from airflow_provider_rayagent.ui.user_connections import ViewedService
 
 T = TypeVar("T")
 
@@ -62,17 +62,17 @@ class ServiceResult(NamedTuple):
         return time.monotonic() - self.at
 
 
-async def jobs_of(connection_id: str) -> ServiceResult:
+async def jobs_of(viewed: ViewedService) -> ServiceResult:
     """Return the details of all jobs, newest first."""
-    return await _get(connection_id, "jobs", lambda service: service.list_jobs(), lambda jobs, _: newest_first(jobs))
+    return await _get(viewed, "jobs", lambda service: service.list_jobs(), lambda jobs, _: newest_first(jobs))
 
 
-async def job_of(connection_id: str, job_id: JobId) -> ServiceResult:
+async def job_of(viewed: ViewedService, job_id: JobId) -> ServiceResult:
     """Return the details of one job."""
-    return await _get(connection_id, f"job {job_id}", lambda service: service.get_job(job_id))
+    return await _get(viewed, f"job {job_id}", lambda service: service.get_job(job_id))
 
 
-async def look_at_failure(connection_id: str, job_id: JobId, job: ServiceResult) -> FailureLook | None:
+async def look_at_failure(viewed: ViewedService, job_id: JobId, job: ServiceResult) -> FailureLook | None:
     """Return what Ray has recorded about a FAILED job; ``None`` for any other, and if Ray takes long.
 
     :param job: the result of :func:`job_of`.
@@ -83,7 +83,7 @@ async def look_at_failure(connection_id: str, job_id: JobId, job: ServiceResult)
 
     async def fetch() -> FailureLook:
         try:
-            await asyncio.wait_for(_send(connection_id, lambda _: look.steps()), LOOK_SECONDS)
+            await asyncio.wait_for(_send(viewed, lambda _: look.steps()), LOOK_SECONDS)
         except asyncio.TimeoutError:
             look.note = "Ray did not tell all that it has recorded about this job."
         except Exception:  # noqa: BLE001 - what is known without these records is shown in any case
@@ -92,7 +92,7 @@ async def look_at_failure(connection_id: str, job_id: JobId, job: ServiceResult)
         return look
 
     # With its end: after a restart of its head, Ray may give the id to another job.
-    key = (connection_id, f"failure of {job_id}", str(job.value.get("end_time")))
+    key = (viewed, f"failure of {job_id}", str(job.value.get("end_time")))
     try:
         return await page_thread.run(_shared.get(key, fetch, fresh=_fresh_seconds))
     except RayAgentTimeoutError:
@@ -103,19 +103,19 @@ def _fresh_seconds(look: FailureLook) -> float:
     return ENDED_SECONDS if look.is_complete else FRESH_SECONDS
 
 
-async def resources_of(connection_id: str) -> ServiceResult:
+async def resources_of(viewed: ViewedService) -> ServiceResult:
     """Return the resources of the cluster, in total and by node."""
-    return await _get(connection_id, "resources", lambda service: service.get_capacity(), _resources)
+    return await _get(viewed, "resources", lambda service: service.get_capacity(), _resources)
 
 
-async def waiting_tasks_of(connection_id: str) -> ServiceResult:
+async def waiting_tasks_of(viewed: ViewedService) -> ServiceResult:
     """Return the states of the cluster's tasks, at least of those that wait for resources."""
-    return await _get(connection_id, "tasks", lambda service: service.list_waiting_tasks())
+    return await _get(viewed, "tasks", lambda service: service.list_waiting_tasks())
 
 
-async def applications_of(connection_id: str) -> ServiceResult:
+async def applications_of(viewed: ViewedService) -> ServiceResult:
     """Return the summaries of the Serve applications."""
-    return await _get(connection_id, "applications", lambda service: service.list_serve_applications(), _summaries)
+    return await _get(viewed, "applications", lambda service: service.list_serve_applications(), _summaries)
 
 
 async def following_tasks() -> FollowingTasks:
@@ -127,45 +127,45 @@ async def following_tasks() -> FollowingTasks:
         return FollowingTasks({}, {})
 
 
-async def stop_job(connection_id: str, job_id: JobId) -> None:
+async def stop_job(viewed: ViewedService, job_id: JobId) -> None:
     """Request the stop of a job."""
-    await _change(connection_id, lambda service: service.stop_job(job_id), "jobs", f"job {job_id}")
+    await _change(viewed, lambda service: service.stop_job(job_id), "jobs", f"job {job_id}")
 
 
-async def delete_application(connection_id: str, name: str) -> None:
+async def delete_application(viewed: ViewedService, name: str) -> None:
     """Request the deletion of a Serve application."""
-    await _change(connection_id, lambda service: service.delete_serve_application(name), "applications")
+    await _change(viewed, lambda service: service.delete_serve_application(name), "applications")
 
 
 async def _get(
-    connection_id: str,
+    viewed: ViewedService,
     what: str,
     make: Callable[[Service], Operation],
     convert: Callable[[Any, Redactor], Any] = lambda value, _: value,
 ) -> ServiceResult:
     async def fetch() -> ServiceResult:
-        result = await _send(connection_id, make)
+        result = await _send(viewed, make)
         rest()
         return result._replace(value=convert(result.value, result.config.redact))
 
-    return await page_thread.run(_shared.get((connection_id, what), fetch))
+    return await page_thread.run(_shared.get((viewed, what), fetch))
 
 
-async def _change(connection_id: str, make: Callable[[Service], Operation], *changed: str) -> None:
+async def _change(viewed: ViewedService, make: Callable[[Service], Operation], *changed: str) -> None:
     """Send a request that changes something.
 
     :param changed: results that must not be used any more.
     """
 
     async def change() -> None:
-        await _send(connection_id, make)
-        _shared.forget(*((connection_id, what) for what in changed))
+        await _send(viewed, make)
+        _shared.forget(*((viewed, what) for what in changed))
 
     await page_thread.run(change())
 
 
-async def _send(connection_id: str, make: Callable[[Service], Operation]) -> ServiceResult:
-    async with PageHook(connection_id) as hook:
+async def _send(viewed: ViewedService, make: Callable[[Service], Operation]) -> ServiceResult:
+    async with viewed.hook() as hook:
         agent = await hook.get_async_conn()
         try:
             # One try, since the page asks again after some seconds.

@@ -16,13 +16,15 @@ from sqlalchemy import select
 
 from airflow_provider_rayagent.run.job_ids import without_number
 from airflow_provider_rayagent.ui import TASK_CLASSES
-from airflow_provider_rayagent.ui.task_jobs import CONN_FIELD, JOB_FIELD
+from airflow_provider_rayagent.ui.task_jobs import JOB_FIELD, service_of
 from airflow_provider_rayagent.ui.task_links import TaskKey, derived_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sqlalchemy import ColumnElement
+
+    from airflow_provider_rayagent.ui.user_connections import ViewedService
 
 MAX_FOLLOWERS = 5_000
 """Task instances that are read; further ones are not found."""
@@ -40,26 +42,37 @@ UNFINISHED = (
 class FollowingTasks(NamedTuple):
     """Task instances that follow jobs.
 
-    :param by_argument: by the connection and the job that are their arguments.
-    :param without_argument: those that derive the job's id, by the connection.
+    :param by_argument: by the service and the job that their arguments name.
+    :param without_argument: those that derive the job's id, by the service.
     """
 
-    by_argument: Mapping[tuple[str, str], list[TaskKey]]
-    without_argument: Mapping[str, list[TaskKey]]
+    by_argument: Mapping[tuple[ViewedService, str], list[TaskKey]]
+    without_argument: Mapping[ViewedService, list[TaskKey]]
 
-    def of(self, connection_id: str, job_ids: Iterable[str], namespace: str | None) -> dict[str, list[TaskKey]]:
+    def clusters_by_dag(self) -> dict[str, set[ViewedService]]:
+        """Return the services with a cluster that task instances name, by the DAG of these."""
+        found: dict[str, set[ViewedService]] = {}
+        by_service = [
+            *self.without_argument.items(),
+            *((viewed, keys) for (viewed, _), keys in self.by_argument.items()),
+        ]
+        for viewed, keys in by_service:
+            if viewed.cluster is not None:
+                for key in keys:
+                    found.setdefault(key.dag_id, set()).add(viewed)
+        return found
+
+    def of(self, viewed: ViewedService, job_ids: Iterable[str], namespace: str | None) -> dict[str, list[TaskKey]]:
         """Return the task instances of those jobs that have some.
 
         :param namespace: the ``job_namespace`` of the connection.
         """
         derived = {
-            job_id: key
-            for key in self.without_argument.get(connection_id, ())
-            for job_id in derived_ids(key, namespace)
+            job_id: key for key in self.without_argument.get(viewed, ()) for job_id in derived_ids(key, namespace)
         }
         found = {}
         for job_id in job_ids:
-            keys = self.by_argument.get((connection_id, job_id), [])
+            keys = self.by_argument.get((viewed, job_id), [])
             key = derived.get(job_id) or derived.get(without_number(job_id))
             if keys or key:
                 found[job_id] = [key, *keys] if key else keys
@@ -86,17 +99,16 @@ def following_tasks_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Fol
 
     :param rows: each with the values of its template fields as Airflow has stored them.
     """
-    by_argument: dict[tuple[str, str], list[TaskKey]] = {}
-    without_argument: dict[str, list[TaskKey]] = {}
+    by_argument: dict[tuple[ViewedService, str], list[TaskKey]] = {}
+    without_argument: dict[ViewedService, list[TaskKey]] = {}
     for key, arguments in rows:
-        connection_id, job_id = arguments.get(CONN_FIELD), arguments.get(JOB_FIELD)
-        # A template can be rendered to any type (`render_template_as_native_obj`).
-        if not isinstance(connection_id, str):
+        viewed, job_id = service_of(arguments), arguments.get(JOB_FIELD)
+        if viewed is None:
             continue
         if not job_id:
-            without_argument.setdefault(connection_id, []).append(key)
+            without_argument.setdefault(viewed, []).append(key)
         elif isinstance(job_id, str):
-            by_argument.setdefault((connection_id, job_id), []).append(key)
+            by_argument.setdefault((viewed, job_id), []).append(key)
     return FollowingTasks(by_argument, without_argument)
 
 

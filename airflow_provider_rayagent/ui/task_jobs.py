@@ -15,13 +15,14 @@ from airflow_provider_rayagent.run.job_finder import JOB_ID_KEY
 from airflow_provider_rayagent.services.validation import JobId, is_id
 from airflow_provider_rayagent.ui.access import team_of_connection, team_of_dag
 from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, task_of
+from airflow_provider_rayagent.ui.user_connections import ViewedService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.orm import Session
 
-CONN_FIELD, JOB_FIELD = "rayagent_conn_id", "job_id"
+CONN_FIELD, CLUSTER_FIELD, JOB_FIELD = "rayagent_conn_id", "cluster", "job_id"
 """Template fields of the operators and sensors of a job."""
 FOLLOWING = ("RayAgentJobSensor", "RayAgentRunPluginOperator")
 """The classes whose task log has the log of any job that is their argument. A submit operator refuses that of another
@@ -37,9 +38,21 @@ class StoredJob(NamedTuple):
 
     key: TaskKey
     state: str | None
-    connection_id: str
+    viewed: ViewedService
     job_id: JobId
     is_proven: bool
+
+
+def service_of(fields: Mapping[str, Any]) -> ViewedService | None:
+    """Return the service that a task uses, ``None`` if it uses none.
+
+    :param fields: the values of its template fields as Airflow has stored them.
+    """
+    connection_id, cluster = fields.get(CONN_FIELD), fields.get(CLUSTER_FIELD)
+    # A template can be rendered to any type (`render_template_as_native_obj`).
+    if not isinstance(connection_id, str):
+        return None
+    return ViewedService(connection_id, cluster if isinstance(cluster, str) and cluster else None)
 
 
 def find_task_job(key: TaskKey) -> StoredJob:
@@ -59,17 +72,17 @@ def find_task_job(key: TaskKey) -> StoredJob:
         if ti is None:
             raise HTTPException(404, "There is no such task instance.")
         fields: Mapping[str, Any] = RenderedTaskInstanceFields.get_templated_fields(ti, session=session) or {}
-        connection_id, argument = fields.get(CONN_FIELD), fields.get(JOB_FIELD)
-        if not isinstance(connection_id, str):
+        viewed, argument = service_of(fields), fields.get(JOB_FIELD)
+        if viewed is None:
             raise HTTPException(404, "This task has not run yet, or it is not a task of a Ray job.")
         # Airflow gives a task no connection of another team. It stores the argument all the same.
-        if team_of_connection(connection_id) not in (None, team_of_dag(key.dag_id)):
+        if team_of_connection(viewed.connection_id) not in (None, team_of_dag(key.dag_id)):
             raise HTTPException(404, "The connection of this task belongs to another team.")
         # A task that starts several jobs with the same argument gives them numbers.
         job_id = str(_stored_job_id(key, session) or argument or "")
         if not is_id(job_id):
             raise HTTPException(404, "This task has no job yet.")
-        return StoredJob(key, ti.state, connection_id, JobId(job_id), ti.operator in FOLLOWING and job_id == argument)
+        return StoredJob(key, ti.state, viewed, JobId(job_id), ti.operator in FOLLOWING and job_id == argument)
 
 
 def belongs_to(task_job: StoredJob, job: Mapping[str, Any], namespace: str | None) -> bool:

@@ -17,7 +17,6 @@ from airflow_provider_rayagent.ui.page_thread import page_thread
 from airflow_provider_rayagent.ui.routes import After, log_part
 from airflow_provider_rayagent.ui.task_jobs import StoredJob, belongs_to, find_task_job
 from airflow_provider_rayagent.ui.task_links import TaskKey
-from airflow_provider_rayagent.ui.user_connections import PageHook
 
 router = APIRouter(
     prefix="/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}", default_response_class=JSONResponse
@@ -32,15 +31,15 @@ _USE = ("cpu", "memory", "gpu", "node_counts")
 async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> Any:
     """Return the details of the task's job, and to those who may stop it the connection whose route does that."""
     task_job, job = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    look = await clusters.look_at_failure(task_job.connection_id, task_job.job_id, job)
+    look = await clusters.look_at_failure(task_job.viewed, task_job.job_id, job)
     details = await page_thread.compute(details_of, job.value, task_job.job_id, job.config, look)
     # An auth manager may ask a database or a server, and its interface is synchronous.
-    may_stop = await run_in_threadpool(may_use, user, task_job.connection_id, "GET", "PUT")
+    may_stop = await run_in_threadpool(may_use, user, task_job.viewed.connection_id, "GET", "PUT")
     return {
         **details,
         "task": task_job.key._asdict(),
         "task_state": task_job.state,
-        "connection_id": task_job.connection_id if may_stop else None,
+        "connection_id": task_job.viewed.name if may_stop else None,
     }
 
 
@@ -55,21 +54,21 @@ async def get_log(
 ) -> Response:
     """Return what follows in the log of the task's job."""
     task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    return await log_part(task_job.connection_id, task_job.job_id, str(user.get_id()), after)
+    return await log_part(task_job.viewed, task_job.job_id, str(user.get_id()), after)
 
 
 @router.get("/job/log/download", dependencies=READ_TASK_LOGS)
 async def download_log(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> LogFile:
     """Return the current log of the task's job as a file."""
     task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    return LogFile(PageHook(task_job.connection_id), task_job.job_id, str(user.get_id()))
+    return LogFile(task_job.viewed.hook(), task_job.job_id, str(user.get_id()))
 
 
 @router.get("/cluster", dependencies=READ_TASK_LOGS)
 async def get_cluster(dag_id: str, run_id: str, task_id: str, map_index: MapIndex) -> Any:
     """Return how much of the cluster that runs the task's job is in use."""
     task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    resources = (await clusters.resources_of(task_job.connection_id)).value
+    resources = (await clusters.resources_of(task_job.viewed)).value
     return {name: resources.get(name) for name in _USE}
 
 
@@ -79,7 +78,7 @@ async def _job_of(key: TaskKey) -> tuple[StoredJob, clusters.ServiceResult]:
     :raises HTTPException: 404 if the task instance has none.
     """
     task_job = await run_in_threadpool(find_task_job, key)
-    job = await clusters.job_of(task_job.connection_id, task_job.job_id)
+    job = await clusters.job_of(task_job.viewed, task_job.job_id)
     # Otherwise whoever can set an XCom or a parameter of the run could read any job of the connection here.
     if not await run_in_threadpool(belongs_to, task_job, job.value, job.config.job_namespace):
         raise HTTPException(404, "The job that is stored for this task was not started by it.")

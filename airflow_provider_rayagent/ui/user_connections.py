@@ -1,10 +1,10 @@
-"""The connections to Ray that a user may read, and their hooks."""
+"""The connections to Ray that a user may read, the services that they name, and their hooks."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.models import Connection
@@ -63,6 +63,25 @@ class PageHook(RayAgentAsyncHook):
             lingering = asyncio.create_task(_release_later(client, LINGER_SECONDS))
             _lingering.add(lingering)
             lingering.add_done_callback(_lingering.discard)
+
+
+class ViewedService(NamedTuple):
+    """A service that users look at.
+
+    :param cluster: which one of a connection with several clusters.
+    """
+
+    connection_id: str
+    cluster: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the page and in the paths of routes. No id of a connection has an ``@``."""
+        return self.connection_id if self.cluster is None else f"{self.connection_id}@{self.cluster}"
+
+    def hook(self) -> PageHook:
+        """Return a hook for it, which refuses a cluster that the connection does not admit."""
+        return PageHook(self.connection_id, cluster=self.cluster)
 
 
 def readable_connections(user: BaseUser) -> list[str]:

@@ -26,7 +26,6 @@ from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from airflow_provider_rayagent.ui.page_thread import rest
-from airflow_provider_rayagent.ui.user_connections import PageHook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.transport.tail_driver import Follower
+    from airflow_provider_rayagent.ui.user_connections import PageHook, ViewedService
 
 KEPT_RECORDS = 10_000
 KEPT_CHARS = 2_000_000
@@ -248,19 +248,19 @@ class LogReaders:
     """The logs that this process reads. Only the thread of the page may use it."""
 
     def __init__(self) -> None:
-        self._readers: dict[tuple[str, JobId], LogReader] = {}
+        self._readers: dict[tuple[ViewedService, JobId], LogReader] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def answer(self, connection_id: str, job_id: JobId, user: str, after: str) -> str:
+    async def answer(self, viewed: ViewedService, job_id: JobId, user: str, after: str) -> str:
         """Return what follows a position in a log; see :meth:`LogReader.answer`.
 
         :raises HTTPException: 429 if too many logs are being read.
         """
-        key = connection_id, job_id
+        key = viewed, job_id
         reader = self._readers.get(key)
         if reader is None:
             self._check_bounds(user)
-            reader = self._readers[key] = LogReader(PageHook(connection_id), job_id, user)
+            reader = self._readers[key] = LogReader(viewed.hook(), job_id, user)
             task = asyncio.create_task(self._run(key, reader))
             # The event loop itself keeps only weak references.
             self._running.add(task)
@@ -274,7 +274,7 @@ class LogReaders:
         if len(self._readers) >= MAX_LOGS:
             raise HTTPException(429, f"{MAX_LOGS} logs are open on this API server, the maximum: try again later.")
 
-    async def _run(self, key: tuple[str, JobId], reader: LogReader) -> None:
+    async def _run(self, key: tuple[ViewedService, JobId], reader: LogReader) -> None:
         try:
             await reader.run()
         finally:

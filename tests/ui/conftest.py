@@ -10,6 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,6 +43,7 @@ from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 
 with DAG("{DAG_ID}", schedule=None):
     RayAgentJobSensor(task_id="follow", job_id="running", rayagent_conn_id="ray_a")
+    RayAgentJobSensor(task_id="follow_in_cluster", job_id="running", rayagent_conn_id="ray_many", cluster="one")
     RayAgentSubmitJobOperator(task_id="submit", entrypoint="true", job_id="{{{{ params.job_id }}}}")
     RayAgentStopJobOperator(task_id="stop", job_id="{{{{ params.job_id }}}}")
 """
@@ -132,7 +134,8 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(agent: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
-    """An API server with connections to the agent, to nobody, with a wrong token, and of another type.
+    """An API server with connections to the agent, to nobody, with a wrong token, of another type, and one that admits
+    the agent as its only cluster.
 
     Those of :data:`UNUSED` are for one test each, which needs answers that no other test has asked for.
     """
@@ -144,6 +147,11 @@ def server(agent: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> I
         "ray_refused": {**agents, "password": "wrong-token"},
         "ray_file": {"conn_type": "rayagent", "host": stranger.url, "extra": {"token_file": __file__}},
         "ray_permitted": {"conn_type": "rayagent", "host": agent.url, "extra": {"token_file": str(token_file)}},
+        "ray_many": {
+            **agents,
+            "host": "http://{cluster}",
+            "extra": {"clusters": urlsplit(agent.url).netloc},
+        },
         "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
         "web": {**agents, "conn_type": "http"},
     }

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from airflow_provider_rayagent.ui.access import OWN_HEADER
 from airflow_provider_rayagent.ui.app import WithHeaders, create_app
+from airflow_provider_rayagent.ui.routes import PREFIXES
 from tests.stack.watch import wait_until
 from tests.ui.conftest import DAG_ID, TOKEN, UNUSED, USERS, ask
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 VALUES = {
     "connection_id": "ray_a",
+    "cluster": "unused",
     "job_id": "succeeded",
     "name": "app",
     "dag_id": DAG_ID,
@@ -36,14 +38,20 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("GET", "/task"): SIGNED_IN,
     ("GET", "/static/{name}"): SIGNED_IN,
     ("GET", "/api/connections"): SIGNED_IN,
-    ("GET", "/api/connections/{connection_id}/jobs"): CONNECTION,
-    ("GET", "/api/connections/{connection_id}/jobs/{job_id}"): CONNECTION,
-    ("GET", "/api/connections/{connection_id}/jobs/{job_id}/log"): CONNECTION,
-    ("GET", "/api/connections/{connection_id}/jobs/{job_id}/log/download"): CONNECTION,
-    ("POST", "/api/connections/{connection_id}/jobs/{job_id}/stop"): EDIT,
-    ("GET", "/api/connections/{connection_id}/cluster"): CONNECTION,
-    ("GET", "/api/connections/{connection_id}/applications"): CONNECTION,
-    ("DELETE", "/api/connections/{connection_id}/applications/{name:path}"): EDIT,
+    **{
+        (method, prefix + path): users
+        for prefix in PREFIXES
+        for (method, path), users in {
+            ("GET", "/jobs"): CONNECTION,
+            ("GET", "/jobs/{job_id}"): CONNECTION,
+            ("GET", "/jobs/{job_id}/log"): CONNECTION,
+            ("GET", "/jobs/{job_id}/log/download"): CONNECTION,
+            ("POST", "/jobs/{job_id}/stop"): EDIT,
+            ("GET", "/cluster"): CONNECTION,
+            ("GET", "/applications"): CONNECTION,
+            ("DELETE", "/applications/{name:path}"): EDIT,
+        }.items()
+    },
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job"): TASK_LOGS,
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job/log"): TASK_LOGS,
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job/log/download"): TASK_LOGS,
@@ -82,8 +90,8 @@ def test_a_route_answers_those_who_may_call_it_and_no_others(
     elif user not in TABLE[method, path]:
         assert answer.status_code == 403
     else:
-        # The task instance of these addresses does not exist.
-        assert answer.status_code == (404 if "/dags/" in path else 200), answer.text
+        # Neither the task instance nor the cluster of these addresses exists.
+        assert answer.status_code == (404 if "/dags/" in path or "@" in path else 200), answer.text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_only_connections_that_the_user_may_read_are_listed(
     user: str, server: ApiServer, tokens: dict[str, str | None]
 ) -> None:
     answer = server.request("GET", "rayagent/api/connections", tokens[user]).json()
-    others = ("ray_dead", "ray_file", "ray_no_host", "ray_permitted", "ray_refused")
+    others = ("ray_dead", "ray_file", "ray_many", "ray_no_host", "ray_permitted", "ray_refused")
     assert answer == {"connections": sorted(["ray_a", *UNUSED, *others]) if user in CONNECTION else []}
 
 

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.shared import SharedResults
+from airflow_provider_rayagent.ui.user_connections import ViewedService
 from tests.scripted import Hold, Job, Play
 from tests.unit.failures.test_failure_look import NODES, TASK
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
     from tests.unit.support import Serve
 
-CONNECTION = "rayagent_default"
+VIEWED = ViewedService("rayagent_default")
 JOB = Job("a line\n", "FAILED")
 
 
@@ -31,8 +32,8 @@ def _own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def looks(count: int) -> list[Any]:
     """Return what so many views of the job get, one after the other."""
-    job = await clusters.job_of(CONNECTION, JobId("j1"))
-    return [await clusters.look_at_failure(CONNECTION, JobId("j1"), job) for _ in range(count)]
+    job = await clusters.job_of(VIEWED, JobId("j1"))
+    return [await clusters.look_at_failure(VIEWED, JobId("j1"), job) for _ in range(count)]
 
 
 def asked(agent: ScriptedAgent) -> list[str]:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from airflow_provider_rayagent.errors.service_errors import RayAgentResponseError
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.shared import SharedResults
+from airflow_provider_rayagent.ui.user_connections import ViewedService
 from tests.scripted import Answer
 from tests.unit.clusters import NODES, USED
 
@@ -34,7 +35,7 @@ def shown(**found: Any) -> Any:
 def test_a_number_that_json_does_not_have_is_no_error(serve: Serve) -> None:
     cpu = {"total": float("nan"), "used": float("inf"), "available": 10**400}
     serve(answers={"GET resources/cluster/": [Answer(200, {"cpu": cpu, "nodes": [{"cpu": cpu}, None]})]})
-    resources = asyncio.run(clusters.resources_of("rayagent_default")).value
+    resources = asyncio.run(clusters.resources_of(ViewedService("rayagent_default"))).value
     assert [node["cpu"]["total"] for node in shown(**resources)["nodes"]] == ["nan"]
 
 
@@ -43,4 +44,4 @@ def test_a_usage_of_another_release_of_ray_is_an_error_that_says_so(usage: Any, 
     status = {"data": {"clusterStatus": {"loadMetricsReport": {"usageByNode": usage}}}}
     serve(service="ray", nodes=NODES, used=USED, answers={"GET api/cluster_status": [Answer(200, status)]})
     with pytest.raises(RayAgentResponseError, match="api/cluster_status"):
-        asyncio.run(clusters.resources_of("rayagent_default"))
+        asyncio.run(clusters.resources_of(ViewedService("rayagent_default")))

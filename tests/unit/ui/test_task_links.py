@@ -8,6 +8,7 @@ from airflow_provider_rayagent.run.job_ids import derived_id, numbered
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui.task_jobs import StoredJob, belongs_to
 from airflow_provider_rayagent.ui.task_links import TaskKey, named_in, task_of
+from airflow_provider_rayagent.ui.user_connections import ViewedService
 
 KEY = TaskKey("nightly", "scheduled__2026-01-31", "train", -1)
 METADATA = {
@@ -22,7 +23,7 @@ OWN = derived_id(PARTS, "production")
 
 
 def task_job(job_id: str, *, is_proven: bool = False) -> StoredJob:
-    return StoredJob(KEY, "running", "rayagent_default", validate_job_id(job_id), is_proven)
+    return StoredJob(KEY, "running", ViewedService("rayagent_default"), validate_job_id(job_id), is_proven)
 
 
 @pytest.mark.parametrize("job_id", [OWN, numbered(OWN, 2), derived_id(PARTS), "my-own-id"])

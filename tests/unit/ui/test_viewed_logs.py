@@ -15,7 +15,7 @@ from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui import viewed_logs
-from airflow_provider_rayagent.ui.user_connections import PageHook
+from airflow_provider_rayagent.ui.user_connections import PageHook, ViewedService
 from airflow_provider_rayagent.ui.viewed_logs import MAX_LOGS_PER_USER, LogReader, LogReaders, Reported, ViewPosition
 from tests.scripted import Job, Refuse
 from tests.scripted.actions import reached
@@ -171,7 +171,7 @@ async def answers_until(readers: LogReaders, done: Callable[[dict[str, Any]], ob
     async def ask() -> bool:
         nonlocal last
         user = asked.get("user", "ada")
-        last = json.loads(await readers.answer("rayagent_default", JOB_ID, user, last["after"]))
+        last = json.loads(await readers.answer(ViewedService("rayagent_default"), JOB_ID, user, last["after"]))
         await asyncio.sleep(0.01)
         return bool(done(last))
 
@@ -215,7 +215,7 @@ async def test_a_failure_is_told_for_a_while_and_then_the_log_is_read_again(
 
 async def test_a_user_and_all_users_have_a_number_of_logs(readers: LogReaders, monkeypatch: pytest.MonkeyPatch) -> None:
     async def open_log(number: int, user: str) -> None:
-        await readers.answer("none", validate_job_id(f"j{number}"), user, "")
+        await readers.answer(ViewedService("none"), validate_job_id(f"j{number}"), user, "")
 
     monkeypatch.setattr(viewed_logs, "MAX_LOGS", MAX_LOGS_PER_USER + 1)
     for number in range(MAX_LOGS_PER_USER):
