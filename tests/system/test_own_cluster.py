@@ -1,0 +1,92 @@
+"""The example DAG that creates a Ray cluster for each part of its work, and deletes it in any case."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.stack.watch import wait_until
+from tests.system.support import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.system.support import System
+
+pytestmark = pytest.mark.full
+GROUP = "on_own_cluster"
+DAG_ID = "rayagent_own_cluster"
+PARTS = range(2)
+NAME = "NAME_OF_RAY_CLUSTER"
+"""The variable of the example in the environment of a head."""
+
+
+def task_of(of_run: Task, name: str, part: int) -> Task:
+    return Task(of_run.airflow, DAG_ID, of_run.run_id, f"{GROUP}.{name}", part)
+
+
+def heads(of_run: Task) -> list[psutil.Process]:
+    """Return the processes of all heads of a run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(NAME, "").startswith(of_run.run_id):
+                found.append(process)
+    return found
+
+
+def ends(of_run: Task) -> str:
+    """Wait until a run has ended; return its state, and assert that its clusters have ended."""
+    state = of_run.airflow.wait_for_run(DAG_ID, of_run.run_id)
+    assert heads(of_run) == []
+    return state
+
+
+@pytest.fixture(scope="module")
+def clusters(system: System) -> Iterator[System]:
+    """The system with the connection of the example."""
+    extra = {"service": "ray", "clusters": "127.0.0.1:1024-65535"}
+    system.connect("ray_clusters", host="http://{cluster}", password="", extra=extra)
+    yield system
+    system.api("DELETE", "connections/ray_clusters")
+
+
+def test_two_clusters_are_used_at_once_one_task_of_each_is_tried_again_and_both_end(clusters: System) -> None:
+    task = clusters.start(DAG_ID, f"{GROUP}.create", failures=1)
+    assert ends(task) == "success", task.airflow.task_instances(DAG_ID, task.run_id)
+    addresses = {task_of(task, "create", part).xcom() for part in PARTS}
+    assert len(addresses) == len(PARTS)
+    for part in PARTS:
+        count = task_of(task, "count", part)
+        count.assert_has_ended("success", 2)
+        assert count.forwarded(1) == ["try 1"]
+        assert count.forwarded(2) == ["try 2"]
+        assert task_of(task, "follow", part).forwarded() + task_of(task, "follow", part).deferred() == ["slept"]
+        assert task_of(task, "square", part).xcom() == (part + 1) ** 2
+
+
+def test_clusters_end_when_a_user_ends_a_task(clusters: System) -> None:
+    task = clusters.start(DAG_ID, f"{GROUP}.create", seconds=3600)
+    follow = task_of(task, "follow", 0)
+    for part in PARTS:
+        task_of(task, "follow", part).wait_for("deferred")
+    for part in PARTS:
+        task.airflow.set_state(DAG_ID, task.run_id, f"{GROUP}.follow", "failed", part)
+    assert ends(task) == "failed"
+    assert follow.instance()["state"] == "failed"
+
+
+def test_a_task_that_is_cleared_gets_a_new_cluster(clusters: System) -> None:
+    task = clusters.start(DAG_ID, f"{GROUP}.create")
+    assert ends(task) == "success"
+    before = task_of(task, "create", 0).xcom()
+    cleared = task.airflow.clear(DAG_ID, task.run_id, f"{GROUP}.count")
+    assert {each["task_id"].removeprefix(f"{GROUP}.") for each in cleared} == {"create", "count", "delete"}
+    wait_until(lambda: heads(task) or None, "no cluster was created again")
+    assert ends(task) == "success"
+    assert task_of(task, "create", 0).xcom() != before
+    count = task_of(task, "count", 0)
+    assert count.forwarded(2) == ["try 2"]
