@@ -49,9 +49,16 @@ _DOCTOR_JOB_ID = Arg(
     help="The job whose log to read (default: the last one that runs, or the last one)",
     metavar="JOB_ID",
 )
+_OLDER_THAN = Arg(
+    ("--older-than",),
+    help="Delete the records of jobs that ended before so many days",
+    required=True,
+    type=positive_int(allow_zero=False),
+    metavar="DAYS",
+)
 _EXIT_CODES = """\
-Exit codes: 0 success (logs -f: the job SUCCEEDED); 1 the job FAILED, a stop was not confirmed, or doctor found
-something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 4 the job does not exist;
+Exit codes: 0 success (logs -f: the job SUCCEEDED); 1 the job FAILED, a stop or a deletion was not confirmed, or
+doctor found something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 4 the job does not exist;
 5 the service cannot be reached, or answered with an error; 6 the service cannot do this; 130 Ctrl-C.
 """
 
@@ -73,6 +80,7 @@ def get_commands() -> list[GroupCommand]:
                 _command("jobs", "List the jobs, newest first, or show one", _ANY_JOB_ID, _STATUS, _LIMIT, ARG_OUTPUT),
                 _command("logs", "Print the log of a job", _JOB_ID, _FOLLOW),
                 _command("stop", "Stop a job", _JOB_ID, ARG_YES),
+                _command("clean", "Delete Ray's records of jobs that ended long ago", _OLDER_THAN, ARG_YES),
                 _command("nodes", "List the nodes of the cluster", ARG_OUTPUT),
                 _command("gpus", "List the GPUs of the cluster, and how many are free", ARG_OUTPUT),
                 _command("apps", "List the Serve applications", ARG_OUTPUT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.utils.cli import action_cli
@@ -99,6 +100,20 @@ def stop(args: Namespace) -> ExitCode:
 
 
 @command
+@action_cli(check_db=False)  # type: ignore[untyped-decorator]
+def clean(args: Namespace) -> ExitCode:
+    """Delete Ray's records of jobs that ended long ago."""
+    with _hook(args) as hook:
+        jobs_meant = f"all jobs that ended more than {args.older_than} days ago, whoever submitted them"
+        if not args.yes and not _confirmed(f"Delete Ray's records of {jobs_meant}? (y/n)"):
+            report("Cancelled.")
+            return ExitCode.FAILED
+        deleted = hook.delete_ended_jobs(timedelta(days=args.older_than))
+        report(f"Deleted the records of {len(deleted)} jobs.")
+    return ExitCode.SUCCESS
+
+
+@command
 def nodes(args: Namespace) -> ExitCode:
     """List the nodes of the cluster."""
     from airflow_provider_rayagent.cli.tables import node_rows, print_rows
@@ -168,4 +183,4 @@ def _confirmed(question: str) -> bool:
     try:
         return ask_yesno(question)
     except (EOFError, RuntimeError):  # The latter if it was closed when Python began.
-        raise RayAgentInputError("Nobody can confirm the stop, since stdin has ended: use --yes.") from None
+        raise RayAgentInputError("Nobody can confirm it, since stdin has ended: use --yes.") from None

@@ -12,11 +12,12 @@ from airflow_provider_rayagent.hooks.log_lines import LimitedLines, hook_tail_se
 from airflow_provider_rayagent.hooks.plugin_methods import PluginMethods
 from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.hooks.submission_methods import SubmissionMethods
-from airflow_provider_rayagent.services.validation import Protocol, validate_job_id
+from airflow_provider_rayagent.services.validation import Protocol, validate_duration, validate_job_id
 from airflow_provider_rayagent.transport.aio_items import Items
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+    from datetime import timedelta
     from types import ModuleType
 
     from typing_extensions import Self
@@ -111,6 +112,26 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.stop_job(valid_id))
+
+    async def delete_job(self, job_id: str) -> dict[str, Any]:
+        """Delete Ray's record of a job that has ended; its log file stays on the disk of its node.
+
+        :raises RayAgentNotFoundError: if there is no such job.
+        :raises RayAgentServerError: if the job has not ended.
+        """
+        valid_id = validate_job_id(job_id)
+        return await self._object(lambda service: service.delete_job(valid_id))
+
+    async def delete_ended_jobs(self, older_than: timedelta | float) -> list[str]:
+        """Delete Ray's records of all jobs that ended so long ago, whoever submitted them; return their ids.
+
+        A task that is tried again later does not find its job any more, and starts another one.
+
+        :param older_than: a time, or seconds.
+        """
+        before = (time.time() - validate_duration(older_than, "older_than")) * 1000
+        deleted: list[str] = await self._send(lambda service: service.delete_ended_jobs(before))
+        return deleted
 
     def websocket_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> AsyncGenerator[str, None]:
         """Yield a job's lines over WebSocket."""

@@ -120,6 +120,8 @@ class RayAgentHook(ServiceHook):
     list_jobs = _blocking(RayAgentAsyncHook.list_jobs)
     get_job = _blocking(RayAgentAsyncHook.get_job)
     stop_job = _blocking(RayAgentAsyncHook.stop_job)
+    delete_job = _blocking(RayAgentAsyncHook.delete_job)
+    delete_ended_jobs = _blocking(RayAgentAsyncHook.delete_ended_jobs)
     submit_job = _blocking(RayAgentAsyncHook.submit_job)
     upload_working_dir = _blocking(RayAgentAsyncHook.upload_working_dir)
     upload_files = _blocking(RayAgentAsyncHook.upload_files)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
@@ -158,6 +158,12 @@ class AgentService:
 
     def stop_job(self, job_id: JobId) -> Call:
         return Call("POST", f"jobs/{job_id}/stop/")
+
+    def delete_job(self, _: JobId) -> NoReturn:
+        raise _no_deletion()
+
+    def delete_ended_jobs(self, _: float) -> NoReturn:
+        raise _no_deletion()
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
         with preparation():
@@ -316,6 +322,10 @@ def _is_problem(item: object) -> bool:
 def _problem(item: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in loc) if isinstance(loc := item.get("loc"), list) else ""
     return f"{place}: {item['msg']}" if place else str(item["msg"])
+
+
+def _no_deletion() -> RayAgentUnsupportedError:
+    return RayAgentUnsupportedError("An agent deletes no jobs: use a connection to Ray's own dashboard.")
 
 
 AGENT = AgentService()

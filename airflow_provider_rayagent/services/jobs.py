@@ -7,7 +7,7 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
-from airflow_provider_rayagent.services.validation import is_id
+from airflow_provider_rayagent.services.validation import JobId, is_id
 from airflow_provider_rayagent.text.sanitization import sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.text.times import moment_of, shown_time
@@ -97,6 +97,20 @@ def has_ended(job: Mapping[str, Any]) -> bool:
 def id_of(job: Mapping[str, Any]) -> str:
     """Return the id by which a job can be requested, or that of its driver, which cannot."""
     return str(job.get("submission_id") or job.get("job_id") or "")
+
+
+def ended_before(jobs: Iterable[Mapping[str, Any]], limit: float) -> list[JobId]:
+    """Return the ids of the submitted jobs that ended before a point in time.
+
+    :param limit: in ms since the epoch.
+    """
+    return [
+        JobId(job_id)
+        for job in jobs
+        if is_id(job_id := job.get("submission_id"))
+        and has_ended(job)
+        and (milliseconds(job.get("end_time")) or math.inf) < limit
+    ]
 
 
 def newest_first(jobs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
-from airflow_provider_rayagent.services.jobs import has_ended
+from airflow_provider_rayagent.services.jobs import ended_before, has_ended
 from airflow_provider_rayagent.services.service import REJECTED, WAITING_STATE, Credential, ErrorResponse
 from airflow_provider_rayagent.services.state_api import RayActivityRecords, RayFailureRecords, row_of, rows_of
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
@@ -78,6 +78,18 @@ class RayService:
 
     def stop_job(self, job_id: JobId) -> Call:
         return Call("POST", f"api/jobs/{job_id}/stop")
+
+    def delete_job(self, job_id: JobId) -> Call:
+        return Call("DELETE", f"api/jobs/{job_id}")
+
+    def delete_ended_jobs(self, before: float) -> Steps:
+        deleted = []
+        for job_id in ended_before((yield self.list_jobs()), before):
+            # Somebody else may have deleted it meanwhile.
+            with contextlib.suppress(RayAgentNotFoundError):
+                yield self.delete_job(job_id)
+                deleted.append(job_id)
+        return deleted
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
         with preparation():

@@ -132,6 +132,8 @@ def is_local(app: FastAPI, method: str) -> bool:
     """Return whether the local agent has the request of a method."""
     if method in EXTENSIONS:
         return is_supported(AGENT, method, LOCAL_HEALTH) and has_route(app, *EXTENSIONS[method])
+    if not is_supported(AGENT, method):
+        return False
     operation = operation_of(AGENT, method)
     if isinstance(operation, Generator):
         # The log needs no request before its own.

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.services.jobs import JobStatus
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Airflow
 
-NAMES = ("jobs", "logs", "stop", "nodes", "gpus", "apps", "doctor")
+NAMES = ("jobs", "logs", "stop", "clean", "nodes", "gpus", "apps", "doctor")
 TABLES = ("jobs", "nodes", "gpus", "apps")
 
 

@@ -1,9 +1,10 @@
-"""``logs``, ``logs -f`` and ``stop``."""
+"""``logs``, ``logs -f``, ``stop`` and ``clean``."""
 
 from __future__ import annotations
 
 import io
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,7 @@ def test_a_job_is_stopped(service: Any, connect: Connect, airflow: Airflow) -> N
     [
         ("y\n", 0, 1, "Requested the stop of job j1."),
         ("n\n", 1, 0, "Cancelled."),
-        ("", 2, 0, "RA-601: Nobody can confirm the stop, since stdin has ended: use --yes."),
+        ("", 2, 0, "RA-601: Nobody can confirm it, since stdin has ended: use --yes."),
     ],
 )
 def test_a_stop_is_to_be_confirmed(
@@ -219,6 +220,35 @@ def test_a_job_that_the_service_does_not_stop_is_told(ask: Ask) -> None:
     done = ask(ScriptedAgent(Job(status="RUNNING"), answers=answers), "stop", "-y", "j1")
     assert done.code == 1
     assert done.err.splitlines()[-1] == "Job j1 was not stopped; its status is RUNNING."
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "left", "words"),
+    [
+        ("y\n", 0, ["new"], "Deleted the records of 1 jobs."),
+        ("n\n", 1, ["new", "old"], "Cancelled."),
+        ("", 2, ["new", "old"], "RA-601: Nobody can confirm it, since stdin has ended: use --yes."),
+    ],
+)
+def test_a_deletion_of_records_is_to_be_confirmed(
+    answer: str,
+    code: int,
+    left: list[str],
+    words: str,
+    connect: Connect,
+    airflow: Airflow,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    now = int(time.time() * 1000)
+    jobs = (Job(job_id=name, ended=now - days * 86_400_000) for name, days in (("old", 31), ("new", 29)))
+    with ScriptedAgent(*jobs, service="ray") as agent:
+        connect(agent, extra={"service": "ray"})
+        done = airflow("clean", "--older-than", "30")
+        assert sorted(agent.jobs) == left
+    assert done.code == code
+    assert "all jobs that ended more than 30 days ago, whoever submitted them? (y/n)" in done.out
+    assert done.err.splitlines()[-1].endswith(words)
 
 
 @pytest.mark.parametrize("command", [("logs",), ("logs", "-f"), ("stop", "-y"), ("jobs",), ("doctor", "--job-id")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedE
 from airflow_provider_rayagent.exceptions import (
     RayAgentConfigError,
     RayAgentHTTPError,
+    RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentResponseError,
     RayAgentServerError,
@@ -88,6 +90,55 @@ def test_a_call_sends_its_requests_with_the_token_as_a_bearers_and_returns_the_a
     assert {request.status for request in agent.requests} == {200}
     assert {request.headers["authorization"] for request in agent.requests} == {f"Bearer {TOKEN}"}
     assert {request.headers["x-key"] for request in agent.requests} == {"k-1"}
+
+
+def test_an_ended_job_is_deleted_and_a_running_one_is_not(ask: Ask, serve: Serve) -> None:
+    agent = serve(Job(), Job(status="RUNNING", job_id="runs"), service="ray")
+    assert ask("delete_job", "j1") == {"deleted": True}
+    with pytest.raises(RayAgentServerError, match="non-terminal state RUNNING"):
+        ask("delete_job", "runs")
+    with pytest.raises(RayAgentNotFoundError):
+        ask("delete_job", "j1")
+    with pytest.raises(RayAgentInputError):
+        ask("delete_job", "../j1")
+    assert list(agent.jobs) == ["runs"]
+
+
+@pytest.mark.parametrize("older_than", [3600, timedelta(hours=1)])
+def test_only_jobs_that_ended_so_long_ago_are_deleted(older_than: float | timedelta, ask: Ask, serve: Serve) -> None:
+    now = int(time.time() * 1000)
+    old, new = now - 3_700_000, now - 3_500_000
+    agent = serve(
+        Job(job_id="old", ended=old),
+        Job("", "FAILED", "failed", ended=old),
+        Job(job_id="gone", ended=old),
+        Job(job_id="new", ended=new),
+        Job("", "RUNNING", "runs"),
+        Job("", "SUCCEEDED", "no-end", details={"end_time": None}),
+        Job("", "SUCCEEDED", "odd-end", details={"end_time": "yesterday"}),
+        Job("", "SUCCEEDED", "driver", ended=old, details={"submission_id": None}),
+        Job("", "SUCCEEDED", "odd-id", ended=old, details={"submission_id": "../stop"}),
+        # Somebody else has deleted it meanwhile.
+        answers={"DELETE jobs/gone/": [ray_dialect.error(404)]},
+        service="ray",
+    )
+    assert ask("delete_ended_jobs", older_than) == ["old", "failed"]
+    assert sorted(agent.jobs) == ["driver", "gone", "new", "no-end", "odd-end", "odd-id", "runs"]
+
+
+@pytest.mark.parametrize("older_than", [0, -1, "1", True, float("nan"), None])
+def test_an_age_that_is_none_deletes_nothing(older_than: Any, ask: Ask, serve: Serve) -> None:
+    agent = serve(Job(), service="ray")
+    with pytest.raises(RayAgentInputError, match="older_than must be"):
+        ask("delete_ended_jobs", older_than)
+    assert agent.requests == []
+
+
+def test_an_agent_deletes_no_jobs(ask: Ask, serve: Serve) -> None:
+    agent = serve(Job())
+    with pytest.raises(RayAgentUnsupportedError, match="An agent deletes no jobs"):
+        ask("delete_job", "j1")
+    assert "DELETE" not in {request.method for request in agent.requests}
 
 
 @pytest.mark.parametrize("method", ["tail_job_logs", "websocket_tail_job_logs", "stream_tail_job_logs"])
