@@ -193,16 +193,24 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
 
     def _submit(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
         from airflow_provider_rayagent.run.job_origin import origin_env_vars, origin_metadata
+        from airflow_provider_rayagent.run.trace_context import trace_env_vars
         from airflow_provider_rayagent.services.job_secrets import masked_names
 
         with preparation():
             metadata = _with_text(json_object(self.metadata or {}, "metadata"))
             labels = json_object(self.entrypoint_label_selector or {}, "entrypoint_label_selector")
             secrets = self._environment(context)
+            trace = trace_env_vars(secrets)
             lineage = self._lineage_env_vars(context, secrets)
             secrets = {**lineage.secret, **secrets}
             runtime_env = self._complete_runtime_env(context, job_id)
-        runtime_env["env_vars"] = {**origin_env_vars(context), **resume_env_vars, **lineage.plain, **secrets}
+        runtime_env["env_vars"] = {
+            **origin_env_vars(context),
+            **resume_env_vars,
+            **trace,
+            **lineage.plain,
+            **secrets,
+        }
         # The author's metadata must not replace these: check_origin() and secrets_of() rely on them.
         metadata |= origin_metadata(context) | masked_names(secrets)
         # The upload can take minutes, in which the task may be killed.

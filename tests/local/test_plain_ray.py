@@ -11,6 +11,7 @@ from airflow_provider_rayagent.connection.config import ServiceConfig, read_conf
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentHTTPError,
     RayAgentNotFoundError,
+    RayAgentServerError,
 )
 from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 from airflow_provider_rayagent.services.validation import JobId
@@ -110,6 +111,18 @@ def test_job_is_stopped(agent: LocalAgent) -> None:
 
     # The process that Ray stops, the job's supervisor, outlives the job by a moment.
     wait_until(is_refused, "Ray stops the job again and again")
+
+
+def test_the_record_of_a_job_is_deleted_once_it_has_ended(agent: LocalAgent) -> None:
+    running, ended = agent.submit("sleep 3600"), agent.submit("true")
+    agent.wait(ended)
+    wait_until(lambda: agent.job(running)["status"] == "RUNNING" or None, "the job does not run")
+    with pytest.raises(RayAgentServerError, match="non-terminal state RUNNING"):
+        send(config_of_ray(agent), lambda service: service.delete_job(JobId(running)))
+    assert send(config_of_ray(agent), lambda service: service.delete_job(JobId(ended))) == {"deleted": True}
+    with pytest.raises(RayAgentNotFoundError):
+        send_async(config_of_ray(agent), lambda service: service.delete_job(JobId(ended)))
+    send(config_of_ray(agent), lambda service: service.stop_job(JobId(running)))
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong-token", 403)])

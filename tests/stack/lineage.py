@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+from tests.stack.receiver import receiver_of_posts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,23 +60,10 @@ class LineageReceiver:
 def lineage_receiver() -> Iterator[LineageReceiver]:
     """Receive events until the block ends."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            receiver.received.append(Received(event, dict(self.headers)))
-            self.send_response(201)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    receiver = LineageReceiver("")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as declared by the base class
-            """Print nothing."""
+    def receive(body: bytes, headers: Mapping[str, str]) -> None:
+        receiver.received.append(Received(json.loads(body), headers))
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver = LineageReceiver(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
+    with receiver_of_posts(receive) as receiver.url:
+        yield receiver

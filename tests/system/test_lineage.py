@@ -1,4 +1,4 @@
-"""The OpenLineage events of a real Airflow with its own provider, and those of the jobs that its tasks submit."""
+"""The OpenLineage events and the spans of a real Airflow, and those of the jobs that its tasks submit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.stack.airflow import airflow
 from tests.stack.lineage import LineageReceiver, lineage_receiver
+from tests.stack.traces import SpanReceiver, span_receiver
 from tests.stack.watch import wait_until
 from tests.system.conftest import EXAMPLES
 from tests.system.support import Task
@@ -71,7 +72,40 @@ with DAG("lineage", schedule=None, default_args={{"deferrable": False}}):
         return 1
 
     function()
+    RayAgentSubmitJobOperator(task_id="traced", entrypoint="{sys.executable} traced.py", working_dir="traced")
+
+    @task.ray
+    def traced_function() -> None:
+        import os
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(os.environ["SPANS"])))
+        with provider.get_tracer("job").start_as_current_span("in the function"):
+            pass
+
+    traced_function.override(runtime_env={{"env_vars": {{"SPANS": "SPANS_URL"}}}})()
 """
+TRACED = """
+import os
+from opentelemetry import context, propagate
+
+carrier = {name: os.environ.get(name.upper(), "") for name in ("traceparent", "tracestate")}
+context.attach(propagate.extract(carrier))
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter("SPANS_URL")))
+with provider.get_tracer("job").start_as_current_span("in the program"):
+    pass
+"""
+"""A program with the lines of the documentation."""
 
 
 class Run(NamedTuple):
@@ -79,6 +113,7 @@ class Run(NamedTuple):
 
     tasks: dict[str, Task]
     events: LineageReceiver
+    spans: SpanReceiver
     ray: str
     file: Path
 
@@ -99,7 +134,6 @@ class Run(NamedTuple):
 def run(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Every task has ended, and sent its last event. In an Airflow of its own: each task of it imports the provider."""
     folder = tmp_path_factory.mktemp("lineage")
-    (folder / "lineage_dag.py").write_text(DAG_FILE, encoding="utf-8")
     shutil.copytree(EXAMPLES / "jobs" / "lineage", folder / "lineage")
     token = Path(agent.ray_token_file).read_text(encoding="utf-8").strip() if agent.ray_token_file else None
     connections: dict[str, Any] = {
@@ -111,7 +145,10 @@ def run(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         },
         "agent": {"conn_type": "rayagent", "host": agent.url, "password": agent.token},
     }
-    with lineage_receiver() as events:
+    with lineage_receiver() as events, span_receiver() as spans:
+        (folder / "traced").mkdir()
+        (folder / "traced" / "traced.py").write_text(TRACED.replace("SPANS_URL", spans.url), encoding="utf-8")
+        (folder / "lineage_dag.py").write_text(DAG_FILE.replace("SPANS_URL", spans.url), encoding="utf-8")
         service = {
             "type": "http",
             "url": events.url,
@@ -125,6 +162,7 @@ def run(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "nights/airflow",
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+            **spans.settings,
         }
         with airflow(folder, connections=connections, settings=settings) as running:
             run_id = running.trigger("lineage")
@@ -134,7 +172,7 @@ def run(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 name + (f"[{index}]" if index >= 0 else ""): Task(running, "lineage", run_id, name, index)
                 for name, index in names
             }
-            run = Run(tasks, events, agent.ray_address, folder / FILE)
+            run = Run(tasks, events, spans, agent.ray_address, folder / FILE)
             counts = {name: 1 for name, _index in names} | {"retried": 2, "mapped": 2}
             # A task sends its last event after its state.
             wait_until(
@@ -221,6 +259,16 @@ def test_the_program_sends_with_airflows_credentials_which_are_shown_nowhere(run
     assert files_with(run.tasks["worker"].airflow.home, KEY, TENANT) <= {"scheduler.log"}
     # Of our facets; Airflow's provider redacts its own.
     assert not [each for each in run.events.received if KEY in json.dumps(each.event)]
+
+
+@pytest.mark.parametrize(("task_id", "span"), [("traced", "in the program"), ("traced_function", "in the function")])
+def test_the_spans_of_a_job_are_in_the_trace_of_its_task(run: Run, task_id: str, span: str) -> None:
+    assert f"worker.{task_id}" in run.spans.ancestors(span), run.spans.described()
+
+
+def test_the_documentation_has_the_lines_of_the_program() -> None:
+    lines = TRACED.split("\n\nfrom opentelemetry.exporter", maxsplit=1)[0].removeprefix("\nimport os\n")
+    assert lines in (EXAMPLES.parent / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 def files_with(folder: Path, *texts: str) -> set[str]:

@@ -46,6 +46,7 @@ def run(namespace: dict[str, Any]) -> int:
     call = json.loads((_FOLDER / "call.json").read_text())
     sys.meta_path.append(_AirflowExceptions())
     raised: BaseException | None = None
+    _continue_trace()
     try:
         function = _define(call, namespace)
         value = function(*call["args"], **call["kwargs"])
@@ -66,6 +67,18 @@ def run(namespace: dict[str, Any]) -> int:
     # Last, since Ray tells the cause of a failure from the last lines of the log, as the provider does.
     _print_traceback(raised)
     return 1
+
+
+def _continue_trace() -> None:
+    """Make the span of the task the parent of those of the function, if there is one, and OpenTelemetry."""
+    carrier = {name: value for name in ("traceparent", "tracestate") if (value := os.environ.get(name.upper()))}
+    if carrier:
+        # A broken installation of OpenTelemetry is no failure of the function.
+        with contextlib.suppress(Exception):
+            from opentelemetry import context
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+            context.attach(TraceContextTextMapPropagator().extract(carrier))
 
 
 def _define(call: dict[str, Any], namespace: dict[str, Any]) -> Callable[..., Any]:

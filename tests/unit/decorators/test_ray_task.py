@@ -44,6 +44,16 @@ def test_it_returns_what_the_function_returns(run: Run, ray: ScriptedAgent) -> N
     assert log.lines_of("adding\n") == ["adding"]
 
 
+def reads_trace() -> int:
+    import os
+
+    return len(os.environ["TRACEPARENT"])
+
+
+def test_it_runs_on_a_cluster_without_opentelemetry_also_if_airflow_traces(run: Run, ray: ScriptedAgent) -> None:
+    assert run(function=reads_trace, runtime_env={"env_vars": {"TRACEPARENT": f"00-{1:032x}-{2:016x}-01"}}) == 55
+
+
 def fails(rows: list[int]) -> None:
     def check(row: int) -> None:
         raise ValueError(f"bad row {row}")
