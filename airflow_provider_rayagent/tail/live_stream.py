@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MAX_SILENCE_SECONDS = 600.0
 """The silence timeout doubles up to this, since a job may be silent for hours."""
+TEXT_SILENCE_SECONDS = 600.0
+"""After this time without text a stream is replaced, and after twice as long the next time: one whose log was rotated
+is silent, or goes on in the middle of the new log, and does not say so."""
 REOPEN_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 15.0
 
@@ -38,7 +41,7 @@ class LiveStream:
     def __init__(self, settings: TailSettings, jitter: Callable[[], float]) -> None:
         self._timeout = settings.silence_timeout
         self._backoff = {source: Backoff(1.0, MAX_PAUSE_SECONDS, jitter) for source in settings.sources}
-        self._silence_timeout = self._timeout
+        self._silence_timeout, self._text_timeout = self._timeout, TEXT_SILENCE_SECONDS
         self._opened_at = self._last_active_at = 0.0
         self.state = ConnectionState.CLOSED
         self.source: StreamSource = "websocket"
@@ -65,7 +68,8 @@ class LiveStream:
         """When the open stream times out, unless data arrives."""
         # Before the first text, pongs do not count: a stream that only answers pings would never be replaced.
         has_text = self.reader is not None and self.reader.has_text
-        return (self._last_active_at if has_text else self._opened_at) + self._silence_timeout
+        silent_at = (self._last_active_at if has_text else self._opened_at) + self._silence_timeout
+        return min(silent_at, self.last_text_at + self._text_timeout)
 
     def due(self, source: StreamSource) -> float:
         """Return when a source may be opened."""
@@ -100,10 +104,11 @@ class LiveStream:
 
     def text_advanced(self) -> None:
         """Note that new text was received, from any source: the job is not silent."""
-        self._silence_timeout = self._timeout
+        self._silence_timeout, self._text_timeout = self._timeout, TEXT_SILENCE_SECONDS
 
     def extend_silence_timeout(self) -> None:
-        """Double the silence timeout for the next stream, after one has timed out."""
+        """Double the timeouts for the next stream, after one has timed out."""
+        self._text_timeout *= 2
         self._silence_timeout = min(2 * self._silence_timeout, MAX_SILENCE_SECONDS)
 
     def finished(self, now: float) -> None:

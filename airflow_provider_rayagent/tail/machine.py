@@ -310,6 +310,8 @@ class Tail:
             self._read_after_end(now, reader, delimited=delimited)
         elif ended_at is None and self._settings.once and self._settings.unfinished:
             self._output.add_lines(reader.flush())
+        elif ended_at is None and self._log.was_rotated(reader, self.cursor, delimited=delimited):
+            self._handle_rewritten_log(now)
         elif self._log.has_grown:
             # If the next reading brings nothing, the job is silent.
             self.status.text_received(now, check_at=self._log.due + AFTER_READING_SECONDS)

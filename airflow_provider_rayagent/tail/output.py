@@ -102,7 +102,8 @@ class Output:
         self._chars = 0
         self._add_notice(
             Code.LOG_REWRITTEN,
-            "The job's log was rotated or rewritten; forwarding it again from the start.",
+            "The job's log was rotated or rewritten; forwarding it again from the start. Lines of before may be in its "
+            "parts, such as job-driver-….log.1 beside it.",
             LogRewritten,
         )
 

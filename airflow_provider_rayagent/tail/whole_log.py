@@ -22,6 +22,8 @@ COMPARE_SECONDS = 1.0
 """Interval between two comparisons of a stream with the whole log."""
 # Messages of the stream are held back for so many failures, and then read without a comparison.
 MAX_COMPARE_FAILURES = 10
+ROTATED_SECONDS = 10.0
+"""How long the log may be shorter than what was forwarded: its text may come late from some agents."""
 REWRITTEN_SECONDS = 1.0
 MAX_REWRITTEN_SECONDS = 3600.0
 """Limits of the pause after the log was rewritten while the job runs. It doubles each time, since a log whose beginning
@@ -60,6 +62,7 @@ class WholeLogState:
         """When the open or last response was requested; the service may take its text at any time after that."""
         self.compare_due = 0.0
         """When the next comparison is due."""
+        self._short_since: float | None = None
         self._chars = 0
         self.has_grown = False
         """Whether the last reading found a longer log than the one before."""
@@ -133,6 +136,21 @@ class WholeLogState:
             pause = self._interval if is_short else pause_between_reads(self._interval, now - self.requested_at)
         self._backoff.reset(now + pause)
 
+    def was_rotated(self, reader: TextReader, cursor: Cursor, *, delimited: bool) -> bool:
+        """Whether the log that was read is another one than was forwarded, though it is too short for a digest.
+
+        Ray's logs only grow, so one that is copied and truncated, as logrotate does, is found by its length.
+
+        :param delimited: whether the response was not cut.
+        """
+        # A newline that was added to the last message of a stream may be missing in the log.
+        is_short = delimited and reader.has_text and not reader.recognized and reader.chars < cursor.chars - 1
+        if not is_short:
+            self._short_since = None
+        elif self._short_since is None:
+            self._short_since = self.requested_at
+        return self._short_since is not None and self.requested_at - self._short_since >= ROTATED_SECONDS
+
     def schedule_read(self, moment: float) -> None:
         """Schedule the next read."""
         self._backoff.reset(moment)
@@ -145,7 +163,7 @@ class WholeLogState:
 
     def rewritten(self, now: float, *, job_has_ended: bool) -> None:
         """Note that the log was replaced by another one, which is read from its start after a pause."""
-        self.reader = None
+        self.reader = self._short_since = None
         self._backoff.record_failure(now)
         if not job_has_ended:
             self._rewritten.record_failure(now)

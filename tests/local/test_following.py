@@ -225,6 +225,44 @@ def test_every_line_is_received_once(results: Results, agent: LocalAgent, name: 
         assert lines_of_program(followed.lines, followed.job) == PRINTED[name]
 
 
+ROTATES = f"""{PREAMBLE}
+import os, shutil
+path = os.readlink("/proc/self/fd/1")
+def rotate(number):
+    shutil.copyfile(path, f"{{path}}.{{number}}")
+    os.truncate(path, 0)
+w("".join(f"before {{number}}\\n" for number in range({GROWN})))
+s(6)
+rotate(1)
+w("".join(f"between {{number}}\\n" for number in range(50)))
+rotate(2)
+for number in range(200):
+    w(f"after {{number}}\\n")
+    s(0.02)
+"""
+"""It copies and truncates its log as logrotate does, twice between two readings."""
+
+
+def test_a_log_that_is_rotated_is_told_once_and_no_line_comes_twice(agent: LocalAgent, tmp_path: Path) -> None:
+    program = tmp_path / "rotates.py"
+    program.write_text(ROTATES, encoding="utf-8")
+    job_id = agent.submit(f"python -u {program}")
+    with ThreadPoolExecutor(len(DRIVERS)) as pool:
+        futures = {
+            name: pool.submit(driver.follow, driver.config(agent), job_id, driver.sources)
+            for name, driver in DRIVERS.items()
+        }
+        followed = {name: future.result(timeout=PATIENCE) for name, future in futures.items()}
+    expected = [f"{part} {number}" for part, count in (("before", GROWN), ("after", 200)) for number in range(count)]
+    for name, each in followed.items():
+        lines = lines_of_program(each.lines, each.job)
+        # What was written and rotated away between two readings is in the parts only.
+        assert [line for line in lines if not line.startswith("between")] == expected, name
+        # The agent's stream ends with an error event that says so, too.
+        assert sum(notice.startswith("RA-303: ") for notice in each.notices) == 1, (name, each.notices)
+        assert each.is_whole, name
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(
     ("name", "status"), [("failed", "FAILED"), ("stopped", "STOPPED"), ("many", "SUCCEEDED"), ("invalid", "SUCCEEDED")]

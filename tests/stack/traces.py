@@ -48,7 +48,9 @@ class SpanReceiver:
 
     def described(self) -> str:
         """Return a line for each span: its trace, id, parent and name."""
-        rows = [(each.trace_id.hex(), each.span_id.hex(), each.parent_span_id.hex(), each.name) for each in self.received]
+        rows = [
+            (each.trace_id.hex(), each.span_id.hex(), each.parent_span_id.hex(), each.name) for each in self.received
+        ]
         return "\n".join(map(" ".join, rows))
 
     def ancestors(self, name: str) -> list[str]:

@@ -11,6 +11,7 @@ from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.machine import Tail
+from airflow_provider_rayagent.tail.whole_log import ROTATED_SECONDS
 from tests.unit.tail.story import Story, log
 
 if TYPE_CHECKING:
@@ -92,6 +93,66 @@ def test_a_shorter_and_different_log_is_forwarded_again_at_the_end() -> None:
             break
     assert story.lines == ["a long first line", "new"]
     assert len(story.said) == 1
+
+
+LONG = "".join(f"line {number}\n" for number in range(1_000))
+
+
+def test_a_log_that_stays_shorter_than_what_was_forwarded_is_forwarded_from_its_new_start() -> None:
+    story = Story(sources=())
+    story.text(LONG)
+    rotated_at = story.now
+    while len(story.lines) == 1_000:
+        assert story.now < rotated_at + 30
+        story.text("new\n")
+    assert story.lines[1_000:] == ["new"]
+    assert story.now >= rotated_at + ROTATED_SECONDS
+    story.text("new\nnewer\n")
+    assert story.lines[1_001:] == ["newer"]
+    assert len(story.said) == 1
+    assert "job-driver-….log.1" in story.said[0]
+
+
+@pytest.mark.parametrize("text", ["", LONG[:-1], LONG[:500]], ids=["empty", "without a newline", "its own beginning"])
+def test_a_log_that_is_the_same_or_says_nothing_is_not_taken_for_a_rotated_one(text: str) -> None:
+    story = Story(sources=())
+    # So that a digest covers the beginning.
+    story.text(LONG[:100])
+    story.text(LONG)
+    while story.now < 120:
+        story.text(text)
+    story.text(LONG + "more\n")
+    assert story.lines == [*LONG.splitlines(), "more"]
+    assert story.said == []
+
+
+def test_a_log_that_is_late_for_a_while_is_not_taken_for_a_rotated_one() -> None:
+    story = Story(sources=())
+    story.text(LONG)
+    for _ in range(3):
+        late_at = story.now
+        while story.now < late_at + ROTATED_SECONDS - 2:
+            story.text("lin")
+        story.text(LONG)
+    assert story.said == []
+
+
+def test_a_stream_without_text_is_replaced_now_and_then_although_it_is_alive() -> None:
+    story = Story(sources=("websocket",))
+    opened = []
+    while story.now < 86_400:
+        command = story.next()
+        if isinstance(command, commands.OpenStream):
+            opened.append(story.now)
+            story.tail.stream_opened(story.now)
+            story.receive(*log("a\n"))
+        elif isinstance(command, commands.OpenWholeLog):
+            story.text_of_open_log("a\n")
+        elif isinstance(command, commands.ReadStream):
+            story.now += max(command.seconds, 0.01)
+            story.tail.stream_idle(story.now, alive=True)
+    assert 5 <= len(opened) <= 9
+    assert story.lines == ["a"]
 
 
 def test_error_events_are_reported_once_each_and_limited_in_number() -> None:
