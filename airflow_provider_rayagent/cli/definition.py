@@ -49,6 +49,7 @@ _DOCTOR_JOB_ID = Arg(
     help="The job whose log to read (default: the last one that runs, or the last one)",
     metavar="JOB_ID",
 )
+_STOP = Arg(("--stop",), help="Stop the orphans, after a confirmation", action="store_true")
 _OLDER_THAN = Arg(
     ("--older-than",),
     help="Delete the records of jobs that ended before so many days",
@@ -80,6 +81,9 @@ def get_commands() -> list[GroupCommand]:
                 _command("jobs", "List the jobs, newest first, or show one", _ANY_JOB_ID, _STATUS, _LIMIT, ARG_OUTPUT),
                 _command("logs", "Print the log of a job", _JOB_ID, _FOLLOW),
                 _command("stop", "Stop a job", _JOB_ID, ARG_YES),
+                _command(
+                    "orphans", "List or stop jobs that a task has started and none needs", _STOP, ARG_YES, ARG_OUTPUT
+                ),
                 _command("clean", "Delete Ray's records of jobs that ended long ago", _OLDER_THAN, ARG_YES),
                 _command("nodes", "List the nodes of the cluster", ARG_OUTPUT),
                 _command("gpus", "List the GPUs of the cluster, and how many are free", ARG_OUTPUT),

@@ -10,13 +10,19 @@ from airflow.utils.cli import action_cli
 from airflow.utils.helpers import ask_yesno
 
 from airflow_provider_rayagent.cli.exit_codes import ExitCode, command, report
-from airflow_provider_rayagent.errors.service_errors import RayAgentHTTPError, RayAgentInputError, RayAgentNotFoundError
+from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentConfigError,
+    RayAgentHTTPError,
+    RayAgentInputError,
+    RayAgentNotFoundError,
+)
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import (
     JobStatus,
     describe,
     has_ended,
+    id_of,
     known_status,
     shown_status,
     summarize,
@@ -25,8 +31,10 @@ from airflow_provider_rayagent.waits.capacity_wait import shown_free
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
+
+    from airflow_provider_rayagent.ui.orphans import UnfinishedJob
 
 
 @command
@@ -114,6 +122,32 @@ def clean(args: Namespace) -> ExitCode:
 
 
 @command
+@action_cli(check_db=False)  # type: ignore[untyped-decorator]
+def orphans(args: Namespace) -> ExitCode:
+    """List the jobs that have not ended, and whether a task needs them; stop those that none needs."""
+    from airflow_provider_rayagent.cli.tables import print_rows, unfinished_rows
+
+    with _hook(args) as hook:
+        found = _examined(hook, hook.list_jobs())
+        print_rows(unfinished_rows(found, hook.config.redact), args.output, hook.config.redact)
+        job_ids = [id_of(each.job) for each in found if not each.left_because]
+        report(f"{len(job_ids)} of {len(found)} jobs that have not ended are orphans.")
+        if not args.stop or not job_ids:
+            return ExitCode.SUCCESS
+        if not args.yes and not _confirmed(f"Stop {len(job_ids)} jobs? (y/n)"):
+            report("Cancelled.")
+            return ExitCode.FAILED
+        for job_id in job_ids:
+            # Examined again, since a user may have cleared its task meanwhile.
+            examined = _examined(hook, [job] if (job := _details(hook, job_id)) else [])
+            reason = examined[0].left_because if examined else "it has ended"
+            if not reason:
+                hook.stop_job(job_id)
+            report(f"Job {job_id} is left: {reason}." if reason else f"Requested the stop of job {job_id}.")
+    return ExitCode.SUCCESS
+
+
+@command
 def nodes(args: Namespace) -> ExitCode:
     """List the nodes of the cluster."""
     from airflow_provider_rayagent.cli.tables import node_rows, print_rows
@@ -164,6 +198,21 @@ def doctor(args: Namespace) -> ExitCode:
 
 def _hook(args: Namespace) -> RayAgentHook:
     return RayAgentHook(args.conn_id, cluster=args.cluster)
+
+
+def _examined(hook: RayAgentHook, jobs: Iterable[Mapping[str, Any]]) -> list[UnfinishedJob]:
+    # Here, since no other command needs the database.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from airflow_provider_rayagent.ui.orphans import examine
+
+    try:
+        return examine(jobs, hook.config.job_namespace)
+    except SQLAlchemyError as error:
+        # Its message may have the password of the database.
+        raise RayAgentConfigError(
+            f"Airflow's database cannot be read ({type(error).__name__}): run this command where the scheduler runs."
+        ) from None
 
 
 def _details(hook: RayAgentHook, job_id: str) -> Mapping[str, Any]:

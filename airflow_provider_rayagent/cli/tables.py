@@ -23,6 +23,8 @@ from airflow_provider_rayagent.waits.capacity_wait import accelerators_of, gpus_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from airflow_provider_rayagent.ui.orphans import UnfinishedJob
+
     Row = dict[str, Any]
     Redact = Callable[[str], str]
 
@@ -83,6 +85,23 @@ def _job_row(job: Mapping[str, Any], redact: Redactor) -> Row:
             str(job.get("entrypoint") or ""), Redactor(secrets_of(job), base=redact), length=MAX_ENTRYPOINT, lines=True
         ),
     }
+
+
+def unfinished_rows(found: Iterable[UnfinishedJob], redact: Redactor) -> list[Row]:
+    """Return a row for each job that has not ended, the orphans first.
+
+    :param redact: redacts secrets, besides those of each job.
+    """
+    rows = [
+        {
+            **{name: value for name, value in _job_row(job, redact).items() if name != "entrypoint"},
+            "task": None if task is None else " ".join(map(str, task)),
+            "orphan": not left_because,
+            "left_because": left_because or None,
+        }
+        for job, task, left_because in found
+    ]
+    return sorted(rows, key=lambda row: not row["orphan"])
 
 
 def node_rows(nodes: Iterable[Mapping[str, Any]]) -> list[Row]:

@@ -192,7 +192,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         )
 
     def _submit(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
-        from airflow_provider_rayagent.run.job_origin import origin_env_vars, origin_metadata
+        from airflow_provider_rayagent.run.job_origin import WAITS, origin_env_vars, origin_metadata
         from airflow_provider_rayagent.run.trace_context import trace_env_vars
         from airflow_provider_rayagent.services.job_secrets import masked_names
 
@@ -212,7 +212,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             **secrets,
         }
         # The author's metadata must not replace these: check_origin() and secrets_of() rely on them.
-        metadata |= origin_metadata(context) | masked_names(secrets)
+        metadata |= origin_metadata(context) | masked_names(secrets) | {WAITS: str(bool(self.wait))}
         # The upload can take minutes, in which the task may be killed.
         self._raise_if_killed(job_id)
         return self.hook.submit_job(

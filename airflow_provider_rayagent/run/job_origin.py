@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 IDENTITY = ("airflow_dag_id", "airflow_run_id", "airflow_task_id", "airflow_map_index")
 """Names in the metadata of a job that identify its task instance."""
+WAITS = "airflow_wait"
+"""Name in the metadata of a job: whether its task waits for its end, ``True`` or ``False``."""
 
 
 def origin_metadata(context: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.ui.following_tasks import FollowingTasks, find_following_tasks
+from airflow_provider_rayagent.ui.orphans import examine
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import FRESH_SECONDS, SharedResults
 from airflow_provider_rayagent.waits import application_wait
@@ -65,6 +66,17 @@ class ServiceResult(NamedTuple):
 async def jobs_of(viewed: ViewedService) -> ServiceResult:
     """Return the details of all jobs, newest first."""
     return await _get(viewed, "jobs", lambda service: service.list_jobs(), lambda jobs, _: newest_first(jobs))
+
+
+async def orphans_of(viewed: ViewedService) -> ServiceResult:
+    """Return the details of the jobs that are orphans, newest first."""
+    jobs = await jobs_of(viewed)
+
+    async def fetch() -> list[Any]:
+        found = await asyncio.to_thread(examine, jobs.value, jobs.config.job_namespace)
+        return [job for job, _, left_because in found if not left_because]
+
+    return jobs._replace(value=await page_thread.run(_shared.get((viewed, "orphans"), fetch)))
 
 
 async def job_of(viewed: ViewedService, job_id: JobId) -> ServiceResult:

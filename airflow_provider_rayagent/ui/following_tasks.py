@@ -44,10 +44,12 @@ class FollowingTasks(NamedTuple):
 
     :param by_argument: by the service and the job that their arguments name.
     :param without_argument: those that derive the job's id, by the service.
+    :param total: how many task instances were read.
     """
 
     by_argument: Mapping[tuple[ViewedService, str], list[TaskKey]]
     without_argument: Mapping[ViewedService, list[TaskKey]]
+    total: int = 0
 
     def clusters_by_dag(self) -> dict[str, set[ViewedService]]:
         """Return the services with a cluster that task instances name, by the DAG of these."""
@@ -79,16 +81,21 @@ class FollowingTasks(NamedTuple):
         return found
 
 
-def find_following_tasks() -> FollowingTasks:
-    """Return the task instances of our operators and sensors of one job that have started and not ended."""
+def find_following_tasks(*, of_any_class: bool = False) -> FollowingTasks:
+    """Return the task instances of our operators and sensors of one job that have started and not ended.
+
+    :param of_any_class: return also those of other classes with the same arguments, such as classes derived from ours.
+    """
     own, fields = TaskInstance, RenderedTaskInstanceFields
     query = (
         select(own.dag_id, own.run_id, own.task_id, own.map_index, fields.rendered_fields)
         # The columns by which they are joined differ between versions of Airflow.
         .join(own.rendered_task_instance_fields)
-        .where(own.state.in_(UNFINISHED), own.operator.in_(TASK_CLASSES), *_has_address())
+        .where(own.state.in_(UNFINISHED), *_has_address())
         .limit(MAX_FOLLOWERS)
     )
+    if not of_any_class:
+        query = query.where(own.operator.in_(TASK_CLASSES))
     # Not the scoped session of the thread, which other code in this thread may have open.
     with create_session(scoped=False) as session:
         return following_tasks_of((TaskKey(*key), arguments) for *key, arguments in session.execute(query))
@@ -101,7 +108,9 @@ def following_tasks_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Fol
     """
     by_argument: dict[tuple[ViewedService, str], list[TaskKey]] = {}
     without_argument: dict[ViewedService, list[TaskKey]] = {}
+    total = 0
     for key, arguments in rows:
+        total += 1
         viewed, job_id = service_of(arguments), arguments.get(JOB_FIELD)
         if viewed is None:
             continue
@@ -109,7 +118,7 @@ def following_tasks_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Fol
             without_argument.setdefault(viewed, []).append(key)
         elif isinstance(job_id, str):
             by_argument.setdefault((viewed, job_id), []).append(key)
-    return FollowingTasks(by_argument, without_argument)
+    return FollowingTasks(by_argument, without_argument, total)
 
 
 def _has_address() -> tuple[ColumnElement[bool], ...]:

@@ -86,11 +86,12 @@ async def get_jobs(
     user: GetUserDep,
     status: Annotated[list[str], Query(max_length=len(STATUSES))] = [],  # noqa: B006 - FastAPI copies it
     text: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+    orphans: bool = False,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
 ) -> Any:
-    """Return some of the jobs that match, newest first."""
-    result = await clusters.jobs_of(viewed)
+    """Return some of the jobs that match, newest first; of all jobs, or of the orphans."""
+    result = await (clusters.orphans_of(viewed) if orphans else clusters.jobs_of(viewed))
     found = await page_thread.compute(
         page_of, result.value, result.config.redact, statuses=status, text=text, offset=offset, limit=limit
     )

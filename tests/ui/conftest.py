@@ -32,6 +32,7 @@ TOKEN = "token-of-the-agent"
 SECRET = "value-of-a-variable"
 PASSWORD = "password-of-a-test"
 UNUSED = ("ray_b", "ray_c", "ray_d", "ray_e")
+NAMESPACE = "this-airflow"
 NOT_YET = "the page keeps asking"
 """What the page says if an agent has not answered in time."""
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
@@ -118,6 +119,13 @@ def agent(running_job: Job, watched_job: Job) -> Iterator[ScriptedAgent]:
 
 
 @pytest.fixture(scope="session")
+def ray() -> Iterator[ScriptedAgent]:
+    """Ray's own dashboard, without jobs."""
+    with ScriptedAgent(service="ray", token=TOKEN) as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="session")
 def stranger() -> Iterator[ScriptedAgent]:
     """An agent that must get no request."""
     with ScriptedAgent() as scripted:
@@ -133,7 +141,7 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(agent: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
+def server(agent: ScriptedAgent, ray: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
     """An API server with connections to the agent, to nobody, with a wrong token, of another type, and one that admits
     the agent as its only cluster.
 
@@ -152,6 +160,7 @@ def server(agent: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> I
             "host": "http://{cluster}",
             "extra": {"clusters": urlsplit(agent.url).netloc},
         },
+        "ray_own": {**agents, "host": ray.url, "extra": {"service": "ray", "job_namespace": NAMESPACE}},
         "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
         "web": {**agents, "conn_type": "http"},
     }

@@ -13,16 +13,21 @@ if TYPE_CHECKING:
 
 SET = """
 import json, sys
+from datetime import datetime, timezone
 from airflow.models import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-key, state, fields, job_id = json.loads(sys.argv[1])
+key, state, fields, job_id, ended, run_state = json.loads(sys.argv[1])
 with create_session() as session:
     ti = session.scalars(select(TaskInstance).filter_by(**key)).one()
     ti.state = state
+    if ended is not None:
+        ti.end_date = datetime.fromtimestamp(ended, tz=timezone.utc)
+    if run_state is not None:
+        ti.dag_run.state = run_state
     if fields and hasattr(RenderedTaskInstanceFields, "set_for_attempt"):  # Airflow 3.4
         RenderedTaskInstanceFields.set_for_attempt(task_instance_id=ti.id, rendered_fields=fields, session=session)
     elif fields:
@@ -41,10 +46,22 @@ class StoredTask:
     run_id: str
     task_id: str
 
-    def set(self, state: str, *, xcom: Any = None, **rendered: Any) -> None:
-        """Store its state, the values of its template fields, and an XCom with the id of its job."""
+    def set(
+        self,
+        state: str | None,
+        *,
+        xcom: Any = None,
+        ended: float | None = None,
+        run_state: str | None = None,
+        **rendered: Any,
+    ) -> None:
+        """Store its state, the values of its template fields, and an XCom with the id of its job.
+
+        :param ended: when it ended, in seconds since the epoch.
+        :param run_state: the state of its run.
+        """
         key = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id}
-        arguments = [sys.executable, "-c", SET, json.dumps([key, state, rendered, xcom])]
+        arguments = [sys.executable, "-c", SET, json.dumps([key, state, rendered, xcom, ended, run_state])]
         done = subprocess.run(
             arguments, env=self.server.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -121,7 +121,7 @@ def test_only_connections_that_the_user_may_read_are_listed(
     user: str, server: ApiServer, tokens: dict[str, str | None]
 ) -> None:
     answer = server.request("GET", "rayagent/api/connections", tokens[user]).json()
-    others = ("ray_dead", "ray_file", "ray_many", "ray_no_host", "ray_permitted", "ray_refused")
+    others = ("ray_dead", "ray_file", "ray_many", "ray_no_host", "ray_own", "ray_permitted", "ray_refused")
     assert answer == {"connections": sorted(["ray_a", *UNUSED, *others]) if user in CONNECTION else []}
 
 

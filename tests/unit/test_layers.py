@@ -45,8 +45,8 @@ LAYERS = (
     "operators",
     "decorators",
     "sensors",
-    "cli",
     "ui",
+    "cli",
 )
 """From the lowest to the highest; a module imports from its own layer and from lower ones."""
 MODULES = sorted(ROOT.rglob("*.py"))

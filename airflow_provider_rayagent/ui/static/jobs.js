@@ -23,7 +23,7 @@ const filters = new Map();
 
 /** Show the view in a container. @returns {() => void} a function that ends it */
 export function jobsView(main, connection) {
-  const filter = filters.get(connection) ?? { status: new Set(), text: "", offset: 0 };
+  const filter = filters.get(connection) ?? { status: new Set(), text: "", orphans: false, offset: 0 };
   filters.set(connection, filter);
   const text = element("input", {
     type: "search",
@@ -39,12 +39,25 @@ export function jobsView(main, connection) {
       label(name),
     ),
   );
+  const orphans = element(
+    "button.filter",
+    {
+      type: "button",
+      title: "Jobs that a task of this Airflow has started, and that no try of it needs any more",
+      "aria-pressed": String(filter.orphans),
+      click: () => {
+        update({ orphans: !filter.orphans, offset: 0 });
+        orphans.setAttribute("aria-pressed", String(filter.orphans));
+      },
+    },
+    "Orphans",
+  );
   const age = element("div");
   const list = element("div.list");
   const pages = element("div.pages");
   main.replaceChildren(
     heading("Jobs"),
-    element("div.tools", {}, text, element("div.filters", { role: "group", "aria-label": "Status" }, ...statuses)),
+    element("div.tools", {}, text, element("div.filters", { role: "group", "aria-label": "Status" }, ...statuses), orphans),
     age,
     list,
     pages,
@@ -64,6 +77,7 @@ export function jobsView(main, connection) {
   async function refresh(signal) {
     const query = new URLSearchParams({ text: filter.text, offset: filter.offset, limit: LIMIT });
     for (const name of filter.status) query.append("status", name);
+    if (filter.orphans) query.append("orphans", "true");
     try {
       const found = await call(`${path("connections", connection, "jobs")}?${query}`, { signal });
       // The list may have become shorter, such as after a restart of Ray's head.
@@ -113,7 +127,7 @@ export function jobsView(main, connection) {
 
 function jobTable({ jobs }, connection, filter) {
   if (!jobs.length) {
-    const filtered = filter.text || filter.status.size;
+    const filtered = filter.text || filter.status.size || filter.orphans;
     return message(filtered ? "No job matches the filter." : "The cluster has no jobs.", "info");
   }
   const rows = jobs.map((job) => {

@@ -14,8 +14,8 @@ from airflow_provider_rayagent.services.jobs import JobStatus
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Airflow
 
-NAMES = ("jobs", "logs", "stop", "clean", "nodes", "gpus", "apps", "doctor")
-TABLES = ("jobs", "nodes", "gpus", "apps")
+NAMES = ("jobs", "logs", "stop", "orphans", "clean", "nodes", "gpus", "apps", "doctor")
+TABLES = ("jobs", "orphans", "nodes", "gpus", "apps")
 
 
 def test_the_group_has_a_function_for_each_command() -> None:

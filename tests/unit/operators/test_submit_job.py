@@ -66,6 +66,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
             "airflow_try_number": "1",
             "airflow_owner": "research",
             "airflow_triggered_by": "ada",
+            "airflow_wait": "True",
         },
         "entrypoint_num_cpus": 0.5,
         "entrypoint_memory": 1000,
