@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from airflow import sdk
@@ -270,6 +271,13 @@ class System:
         token = Path(path).read_text(encoding="utf-8").strip() if path else None
         extra["service"] = "ray"
         return self.connect(conn_id, host=host or self.agent.ray_address, password=token, extra=extra)
+
+    def connect_cluster(self, conn_id: str) -> dict[str, str]:
+        """Store a connection that admits the agent as its only cluster; return the parameters of a run that uses it."""
+        cluster = urlsplit(self.agent.url).netloc
+        job_url = f"{self.agent.ray_address}/#/jobs/{{job_id}}"
+        self.connect(conn_id, host="http://{cluster}", extra={"clusters": cluster, "job_url": job_url})
+        return {"conn_id": conn_id, "cluster": cluster}
 
     def start(self, dag_id: str, task_id: str, **conf: Any) -> Task:
         """Start a run of a DAG; return one of its tasks."""

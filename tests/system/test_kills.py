@@ -66,7 +66,7 @@ class Killed(UserActs):
     """All kills: those by users at once, then those by timeouts."""
 
     def __init__(self, system: System) -> None:
-        super().__init__(system, DAGS, USERS, more=TIMEOUTS)
+        super().__init__(system, DAGS, USERS, more=TIMEOUTS, in_cluster=system.connect_cluster("killed_clusters"))
         self.jobs[ALARM] = system.submit_to_release(QUIET)
         timeouts = {cell: self._follow_running(cell) for cell in TIMEOUTS}
         self.skipped = [self.follow(self.shared, dag_id) for dag_id in SOFT]

@@ -28,12 +28,14 @@ def task_of(of_run: Task, name: str, part: int) -> Task:
     return Task(of_run.airflow, DAG_ID, of_run.run_id, f"{GROUP}.{name}", part)
 
 
-def heads(of_run: Task) -> list[psutil.Process]:
-    """Return the processes of all heads of a run."""
+def heads(of_run: Task, part: int | None = None) -> list[psutil.Process]:
+    """Return the processes of all heads of a run, or of one of them."""
+    end = "" if part is None else f"/{part}"
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(NAME, "").startswith(of_run.run_id):
+            name = process.environ().get(NAME, "")
+            if name.startswith(of_run.run_id) and name.endswith(end):
                 found.append(process)
     return found
 
@@ -77,6 +79,22 @@ def test_clusters_end_when_a_user_ends_a_task(clusters: System) -> None:
         task.airflow.set_state(DAG_ID, task.run_id, f"{GROUP}.follow", "failed", part)
     assert ends(task) == "failed"
     assert follow.instance()["state"] == "failed"
+
+
+def test_a_cluster_that_dies_is_said_to_be_gone_and_the_other_one_is_used_to_the_end(clusters: System) -> None:
+    task = clusters.start(DAG_ID, f"{GROUP}.create", seconds=150)
+    lost, other = (task_of(task, "follow", part) for part in PARTS)
+    for each in (lost, other):
+        each.wait_for("deferred")
+    for process in heads(task, part=0):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    lost.wait_for_text(f"RA-110: Cluster {task_of(task, 'create', 0).xcom()!r} is gone, and job")
+    # Its second try would wait for the cluster.
+    task.airflow.set_state(DAG_ID, task.run_id, lost.task_id, "failed", 0)
+    assert ends(task) == "failed"
+    assert other.forwarded() + other.deferred() == ["slept"]
+    assert other.instance()["state"] == "success"
 
 
 def test_a_task_that_is_cleared_gets_a_new_cluster(clusters: System) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 from tests.stack.watch import WaitError, wait_until
@@ -44,6 +45,8 @@ class UserActs:
     :param more: cells whose jobs are wanted too.
     :param conn_id: connection through which the sensors follow the jobs.
     :param service: what that is a connection to.
+    :param in_cluster: parameters of runs that follow a job as one in a cluster of a connection with several; every
+        second run has them.
     """
 
     def __init__(
@@ -54,11 +57,13 @@ class UserActs:
         more: Iterable[Cell] = (),
         conn_id: str = "rayagent_default",
         service: str = AGENT,
+        in_cluster: Mapping[str, str] | None = None,
     ) -> None:
         self.system = system
         self.acted = frozenset(cells)
         self.service = service
-        self.conn_id = conn_id
+        self._parameters = itertools.cycle([{"conn_id": conn_id}, in_cluster or {"conn_id": conn_id}])
+        self._in_cluster: set[str] = set()
         self.shared = system.submit_steady()
         self.jobs = {cell: system.submit_steady() if cell[1] in STOPS else self.shared for cell in (*cells, *more)}
         self.tasks = {cell: self.follow(self.jobs[cell], dags[cell[1]]) for cell in cells}
@@ -74,7 +79,11 @@ class UserActs:
 
     def follow(self, job_id: str, dag_id: str) -> Task:
         """Start a run of a DAG that follows a job through the connection."""
-        return self.system.follow(job_id, dag_id, conn_id=self.conn_id)
+        parameters = next(self._parameters)
+        task = self.system.follow(job_id, dag_id, **parameters)
+        if "cluster" in parameters:
+            self._in_cluster.add(task.run_id)
+        return task
 
     def wait_for_stops(self, cells: Iterable[Cell]) -> None:
         """Wait until the jobs that should stop have stopped; what has not by then is told by the tests."""
@@ -101,4 +110,5 @@ class UserActs:
         """Compare the lines with those that the job had written when the task was ended."""
         job_id, task = self.jobs[cell], self.tasks[cell]
         read = task.forwarded() + task.deferred()
-        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read, self.service)
+        service = f"{self.service}, with cluster=" if task.run_id in self._in_cluster else self.service
+        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read, service)

@@ -45,7 +45,9 @@ def outcome_of(request: pytest.FixtureRequest) -> Callable[[Cell], Outcome]:
     futures: dict[Cell, Future[Any]] = {}
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
         for cell in asked:
-            futures[cell] = pool.submit(play, cell.row, RAY_DRIVERS[cell.driver], cell.protocol)
+            futures[cell] = pool.submit(
+                play, cell.row, RAY_DRIVERS[cell.driver], cell.protocol, is_cluster=cell.is_cluster
+            )
     # Not while tests run: pytest changes the environment then, which the transports read.
     return lambda cell: futures[cell].result()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
@@ -69,13 +70,19 @@ Driver = Callable[[ServiceConfig, str, str], Outcome]
 """Called with the connection, the job's id and the protocol; returns when the tail has ended."""
 
 
-def config_of(url: str, protocol: str = "auto", timeout: float = MAX_TIMEOUT) -> ServiceConfig:
+def config_of(
+    url: str, protocol: str = "auto", timeout: float = MAX_TIMEOUT, *, is_cluster: bool = False
+) -> ServiceConfig:
     """Return a connection.
 
     :param timeout: seconds to wait for an answer.
+    :param is_cluster: whether it is one with several clusters.
     """
     extra = {"service": "ray" if protocol == RAY else "agent", "connect_timeout": timeout, "read_timeout": timeout}
-    return read_config(host=url, token="t", extra=extra)
+    if not is_cluster:
+        return read_config(host=url, token="t", extra=extra)
+    cluster = urlsplit(url).netloc
+    return read_config(host="http://{cluster}", token="t", extra={**extra, "clusters": cluster}, cluster=cluster)
 
 
 def argument_of(protocol: str) -> Any:

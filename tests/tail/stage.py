@@ -42,19 +42,23 @@ class Fault:
     slow: bool = False
 
 
-def play(fault: Fault, driver: Driver, protocol: str) -> Outcome:
-    """Play a fault against a driver, again if the machine was so slow that the agent broke its own promise."""
+def play(fault: Fault, driver: Driver, protocol: str, *, is_cluster: bool = False) -> Outcome:
+    """Play a fault against a driver, again if the machine was so slow that the agent broke its own promise.
+
+    :param is_cluster: whether the connection is one with several clusters.
+    """
     while True:
-        job, outcome = _played(fault, driver, protocol)
+        job, outcome = _played(fault, driver, protocol, is_cluster=is_cluster)
         if job.over_at is None or job.grown_at < job.over_at + SETTLE_SECONDS:
             return outcome
 
 
-def _played(fault: Fault, driver: Driver, protocol: str) -> tuple[Job, Outcome]:
+def _played(fault: Fault, driver: Driver, protocol: str, *, is_cluster: bool) -> tuple[Job, Outcome]:
     job = fault.job()
     service: ServiceName = "ray" if protocol == RAY else "agent"
     with ScriptedAgent(job, answers=fault.answers, connects=fault.connects, service=service) as agent:
-        config = config_of(agent.url, protocol, HANG_SECONDS if fault.hangs else MAX_TIMEOUT)
+        timeout = HANG_SECONDS if fault.hangs else MAX_TIMEOUT
+        config = config_of(agent.url, protocol, timeout, is_cluster=is_cluster)
         outcome = driver(config, JOB_ID, protocol)
         outcome.early = job.status in ("PENDING", "RUNNING")
         if job.over_at is not None:

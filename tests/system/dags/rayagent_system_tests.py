@@ -45,15 +45,19 @@ for dag_id, arguments in VARIANTS.items():
     with DAG(
         dag_id=dag_id,
         schedule=None,
+        # For the cluster, which most runs have none of.
+        render_template_as_native_obj=True,
         params={
             "job_id": Param("job-id", type="string"),
             "conn_id": Param("rayagent_default", type="string"),
+            "cluster": Param(None, type=["null", "string"]),
         },
     ):
         RayAgentJobSensor(
             task_id="follow_job",
             job_id="{{ params.job_id }}",
             rayagent_conn_id="{{ params.conn_id }}",
+            cluster="{{ params.cluster }}",
             **arguments,
         )
 
