@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ENDED_FOR = timedelta(minutes=10)
 """So long the task has been in a final state: a worker that is cut off from Airflow may still go on for a while."""
 
+KEYS_AT_ONCE = 1_000
+"""Task instances of one query: databases limit its parameters, of which each has four."""
+
 
 class UnfinishedJob(NamedTuple):
     """A job that has not ended.
@@ -101,14 +104,15 @@ def _needed(stored: _Stored | None) -> str:
 
 
 def _stored(keys: set[TaskKey]) -> dict[TaskKey, _Stored]:
-    if not keys:
-        return {}
     own = TaskInstance
     columns = (own.dag_id, own.run_id, own.task_id, own.map_index)
-    query = (
-        select(*columns, own.state, own.end_date, DagRun.state)
-        .join(DagRun, (DagRun.dag_id == own.dag_id) & (DagRun.run_id == own.run_id))
-        .where(tuple_(*columns).in_([tuple(key) for key in keys]))
+    query = select(*columns, own.state, own.end_date, DagRun.state).join(
+        DagRun, (DagRun.dag_id == own.dag_id) & (DagRun.run_id == own.run_id)
     )
+    wanted = [tuple(key) for key in keys]
+    found: dict[TaskKey, _Stored] = {}
     with create_session(scoped=False) as session:
-        return {TaskKey(*row[:4]): _Stored(*row[4:]) for row in session.execute(query)}
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            part = query.where(tuple_(*columns).in_(wanted[start : start + KEYS_AT_ONCE]))
+            found |= {TaskKey(*row[:4]): _Stored(*row[4:]) for row in session.execute(part)}
+    return found

@@ -12,6 +12,7 @@ from sqlalchemy import select, tuple_
 from airflow_provider_rayagent.run.job_ids import derived_id, without_number
 from airflow_provider_rayagent.run.job_origin import IDENTITY
 from airflow_provider_rayagent.task_instance.identity import deployment_namespace
+from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,7 +75,8 @@ def task_of(job_id: str, metadata: object, namespace: str | None) -> TaskKey | N
 def named_in(metadata: object) -> TaskKey | None:
     """Return the task instance that the metadata of a job names."""
     found = metadata if isinstance(metadata, dict) else {}
-    dag_id, run_id, task_id, map_index = (str(found.get(name, "")) for name in IDENTITY)
+    # Else PostgreSQL and its driver refuse the query for all jobs: metadata may have NUL and lone surrogates.
+    dag_id, run_id, task_id, map_index = (storable(str(found.get(name, ""))) for name in IDENTITY)
     if not (dag_id and run_id and task_id and _MAP_INDEX.fullmatch(map_index)):
         return None
     return TaskKey(dag_id, run_id, task_id, int(map_index))

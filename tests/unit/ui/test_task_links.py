@@ -57,3 +57,10 @@ def test_a_job_is_followed_by_the_task_or_has_to_be_derived_from_it_or_to_name_i
     assert belongs_to(task_job("any"), {"metadata": {**METADATA, "airflow_task_id": "other"}}, "production")
     assert not belongs_to(task_job("any"), {"metadata": {**METADATA, "airflow_dag_id": "other"}}, "production")
     assert not belongs_to(task_job(OWN), {}, "staging")
+
+
+@pytest.mark.parametrize("character", ["\x00", "\ud800"])
+def test_metadata_that_no_database_takes_names_a_task_instance_that_does_not_exist(character: str) -> None:
+    key = named_in({**METADATA, "airflow_dag_id": f"night{character}ly"})
+    assert key is not None
+    assert key.dag_id == "night\ufffdly"
