@@ -114,9 +114,13 @@ def inner():
     {KILL}
 @ray.remote(max_retries=0, num_cpus=0.1)
 def outer():
-    ray.get(inner.remote())
+    try:
+        ray.get(inner.remote())
+    finally:
+        time.sleep(5)
 ray.get(outer.remote())
 """
+"""The worker of the outer task sends what it knows of the inner one once a second, and dies with the program."""
 STORE_IN_FULL_DISK = "kept = [ray.put(bytes(30_000_000)) for _ in range(10)]"
 """More than the object store of a node has."""
 SEGFAULT = "print('loads the model', file=sys.stderr); ctypes.string_at(0)"
