@@ -8,6 +8,7 @@ Ray, with the Service URL http://{cluster} and the Clusters 127.0.0.1:1024-65535
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -48,12 +49,12 @@ def create(name: str) -> str:
         ports = dict(
             zip(PORTS, (each.getsockname()[1] for each in sockets), strict=True)
         )
-    directory = tempfile.mkdtemp(prefix="ray-")
+    directory_of(name).mkdir(mode=0o700)
     # Jobs have the environment of their head: no settings of Airflow.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
     environment |= {
         NAME: name,
-        "RAY_TMPDIR": directory,
+        "RAY_TMPDIR": str(directory_of(name)),
         # Ray on macOS replaces loopback addresses otherwise.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -73,7 +74,6 @@ def create(name: str) -> str:
     except BaseException:
         # There is no teardown for a setup that has failed.
         end_processes(name)
-        shutil.rmtree(directory, ignore_errors=True)
         raise
     return f"{ADDRESS}:{ports['dashboard-port']}"
 
@@ -88,20 +88,22 @@ def delete(name: str) -> None:
 def end_processes(name: str) -> None:
     """Kill all processes of a head, and remove its files."""
     while True:
-        found = {}
+        found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                environment = process.environ()
-                if environment.get(NAME) == name:
-                    found[process] = environment["RAY_TMPDIR"]
+                if process.environ().get(NAME) == name:
+                    process.kill()
+                    found.append(process)
         if not found:
-            return
-        for process in found:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+            break
         psutil.wait_procs(found, timeout=5)
-        for directory in set(found.values()):
-            shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(directory_of(name), ignore_errors=True)
+
+
+def directory_of(name: str) -> Path:
+    """Return the folder of a head. Its path is short: those of sockets are limited."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return Path(tempfile.gettempdir(), f"ray-{digest[:12]}")
 
 
 @task.ray(num_cpus=0.1)

@@ -40,6 +40,11 @@ def heads(of_run: Task, part: int | None = None) -> list[psutil.Process]:
     return found
 
 
+def times_printed(task: Task, line: str, try_number: int = 1) -> int:
+    """Return how often the log of a task has a line of its job; Ray's own lines may come before or after."""
+    return (task.forwarded(try_number) + task.deferred(try_number)).count(line)
+
+
 def ends(of_run: Task) -> str:
     """Wait until a run has ended; return its state, and assert that its clusters have ended."""
     state = of_run.airflow.wait_for_run(DAG_ID, of_run.run_id)
@@ -64,9 +69,8 @@ def test_two_clusters_are_used_at_once_one_task_of_each_is_tried_again_and_both_
     for part in PARTS:
         count = task_of(task, "count", part)
         count.assert_has_ended("success", 2)
-        assert count.forwarded(1) == ["try 1"]
-        assert count.forwarded(2) == ["try 2"]
-        assert task_of(task, "follow", part).forwarded() + task_of(task, "follow", part).deferred() == ["slept"]
+        assert [times_printed(count, f"try {number}", number) for number in (1, 2)] == [1, 1]
+        assert times_printed(task_of(task, "follow", part), "slept") == 1
         assert task_of(task, "square", part).xcom() == (part + 1) ** 2
 
 
@@ -82,10 +86,12 @@ def test_clusters_end_when_a_user_ends_a_task(clusters: System) -> None:
 
 
 def test_a_cluster_that_dies_is_said_to_be_gone_and_the_other_one_is_used_to_the_end(clusters: System) -> None:
-    task = clusters.start(DAG_ID, f"{GROUP}.create", seconds=150)
+    task = clusters.start(DAG_ID, f"{GROUP}.create", seconds=120)
     lost, other = (task_of(task, "follow", part) for part in PARTS)
     for each in (lost, other):
         each.wait_for("deferred")
+    for name in ("count", "square"):
+        task_of(task, name, 0).wait_for("success")
     for process in heads(task, part=0):
         with contextlib.suppress(psutil.Error):
             process.kill()
@@ -93,7 +99,7 @@ def test_a_cluster_that_dies_is_said_to_be_gone_and_the_other_one_is_used_to_the
     # Its second try would wait for the cluster.
     task.airflow.set_state(DAG_ID, task.run_id, lost.task_id, "failed", 0)
     assert ends(task) == "failed"
-    assert other.forwarded() + other.deferred() == ["slept"]
+    assert times_printed(other, "slept") == 1
     assert other.instance()["state"] == "success"
 
 
@@ -107,4 +113,4 @@ def test_a_task_that_is_cleared_gets_a_new_cluster(clusters: System) -> None:
     assert ends(task) == "success"
     assert task_of(task, "create", 0).xcom() != before
     count = task_of(task, "count", 0)
-    assert count.forwarded(2) == ["try 2"]
+    assert times_printed(count, "try 2", 2) == 1

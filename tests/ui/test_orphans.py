@@ -105,6 +105,7 @@ def test_a_stop_is_to_be_confirmed_and_examines_each_job_again(
     assert job.stop_calls == 0
 
 
+@pytest.mark.full
 def test_the_database_is_needed(server: ApiServer, ray: ScriptedAgent, job: Job) -> None:
     secret = "password-of-the-database"
     env = {**server.env, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://u:{secret}@127.0.0.1:1/none"}
