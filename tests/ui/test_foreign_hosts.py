@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PASSWORD = "password-of-a-test"
 STATUSES = (200, 301, 401, 404, 500)
 SERVICES = ("agent", "ray")
-ROUTES = [(method, path) for method, path in TABLE if "connection_id" in path]
-"""The routes that ask a service."""
+ROUTES = [(method, path) for method, path in TABLE if "connection_id" in path and "@" not in path]
+"""The routes that ask a service; those with a cluster ask it by the same functions."""
 FINAL = (301, 401)
 """Statuses that end the reading of a log at once."""
 
