@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 from configparser import ConfigParser
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.docs.conftest import PAGES, code_blocks
 from tests.stack.commands import airflow, environment
+from tests.stack.http_servers import serving
 from tests.stack.s3 import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
@@ -97,14 +97,8 @@ def vault(secrets: dict[str, dict[str, Any]]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        yield url
 
 
 def test_a_connection_in_vault_is_used(deployed: Deployed, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import functools
 import json
 import subprocess
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tests.docs.conftest import ROOT
+from tests.stack.http_servers import serving
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -157,11 +157,5 @@ def _render(path: Path) -> bytes:
 def site_server(site: Path) -> Iterator[str]:
     """Serve the site and the Markdown files of the repository until the block ends; return the URL."""
     handler = functools.partial(_Handler, directory=str(site))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler) as url:
+        yield url

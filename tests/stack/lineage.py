@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.stack.receiver import receiver_of_posts
+from tests.stack.http_servers import receiver_of_posts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.stack.receiver import receiver_of_posts
+from tests.stack.http_servers import receiver_of_posts
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
