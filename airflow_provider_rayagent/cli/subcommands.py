@@ -86,25 +86,17 @@ def stop(args: Namespace) -> ExitCode:
         if job:
             hook.config.redact.add(secrets_of(job))
             report(describe(job, args.job_id, hook.config.base_url, redact=hook.config.redact))
-        if not args.yes and not _confirmed(f"Stop job {args.job_id}? (y/n)"):
-            report("Cancelled.")
+        if not _confirmed(args, f"Stop job {args.job_id}? (y/n)"):
             return ExitCode.FAILED
-        try:
-            is_ended = hook.stop_job(args.job_id).get("stopped") is False
-        except RayAgentHTTPError as error:
-            # An agent may answer so for a job that ended meanwhile.
-            if error.status_code not in (400, 404) or not has_ended(_details(hook, args.job_id)):
-                raise
-            is_ended = True
-        job = _details(hook, args.job_id) if is_ended else {}
+        if _is_stop_accepted(hook, args.job_id):
+            report(f"Requested the stop of job {args.job_id}.")
+            return ExitCode.SUCCESS
+        job = _details(hook, args.job_id)
         if has_ended(job):
             return _has_ended(hook, args.job_id, job)
-        if is_ended:
-            status = shown_status(job, hook.config.redact) if job else "unknown"
-            report(f"Job {args.job_id} was not stopped; its status is {status}.")
-            return ExitCode.FAILED
-        report(f"Requested the stop of job {args.job_id}.")
-    return ExitCode.SUCCESS
+        status = shown_status(job, hook.config.redact) if job else "unknown"
+        report(f"Job {args.job_id} was not stopped; its status is {status}.")
+    return ExitCode.FAILED
 
 
 @command
@@ -113,8 +105,7 @@ def clean(args: Namespace) -> ExitCode:
     """Delete Ray's records of jobs that ended long ago."""
     with _hook(args) as hook:
         jobs_meant = f"all jobs that ended more than {args.older_than} days ago, whoever submitted them"
-        if not args.yes and not _confirmed(f"Delete Ray's records of {jobs_meant}? (y/n)"):
-            report("Cancelled.")
+        if not _confirmed(args, f"Delete Ray's records of {jobs_meant}? (y/n)"):
             return ExitCode.FAILED
         deleted = hook.delete_ended_jobs(timedelta(days=args.older_than))
         report(f"Deleted the records of {len(deleted)} jobs.")
@@ -134,15 +125,14 @@ def orphans(args: Namespace) -> ExitCode:
         report(f"{len(job_ids)} of {len(found)} jobs that have not ended are orphans.")
         if not args.stop or not job_ids:
             return ExitCode.SUCCESS
-        if not args.yes and not _confirmed(f"Stop {len(job_ids)} jobs? (y/n)"):
-            report("Cancelled.")
+        if not _confirmed(args, f"Stop {len(job_ids)} jobs? (y/n)"):
             return ExitCode.FAILED
         for job_id in job_ids:
             # Examined again, since a user may have cleared its task meanwhile.
             examined = _examined(hook, [job] if (job := _details(hook, job_id)) else [])
             reason = examined[0].left_because if examined else "it has ended"
-            if not reason:
-                hook.stop_job(job_id)
+            if not reason and not _is_stop_accepted(hook, job_id):
+                reason = "the service did not stop it"
             report(f"Job {job_id} is left: {reason}." if reason else f"Requested the stop of job {job_id}.")
     return ExitCode.SUCCESS
 
@@ -223,13 +213,27 @@ def _details(hook: RayAgentHook, job_id: str) -> Mapping[str, Any]:
         return {}
 
 
+def _is_stop_accepted(hook: RayAgentHook, job_id: str) -> bool:
+    """Request the stop of a job; return whether that was accepted, which it is not of a job that has ended."""
+    try:
+        return hook.stop_job(job_id).get("stopped") is not False
+    except RayAgentHTTPError as error:
+        # An agent may answer so for a job that ended meanwhile.
+        if error.status_code not in (400, 404) or not has_ended(_details(hook, job_id)):
+            raise
+        return False
+
+
 def _has_ended(hook: RayAgentHook, job_id: str, job: Mapping[str, Any]) -> ExitCode:
     report(f"Job {job_id} has already ended as {shown_status(job, hook.config.redact)}.")
     return ExitCode.SUCCESS
 
 
-def _confirmed(question: str) -> bool:
+def _confirmed(args: Namespace, question: str) -> bool:
     try:
-        return ask_yesno(question)
+        is_confirmed = args.yes or ask_yesno(question)
     except (EOFError, RuntimeError):  # The latter if it was closed when Python began.
         raise RayAgentInputError("Nobody can confirm it, since stdin has ended: use --yes.") from None
+    if not is_confirmed:
+        report("Cancelled.")
+    return is_confirmed

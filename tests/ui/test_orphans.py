@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_rayagent.run.job_ids import derived_id
 from airflow_provider_rayagent.run.job_origin import IDENTITY, WAITS
-from tests.scripted import Job
+from tests.scripted import Answer, Job
 from tests.stack.commands import airflow
 from tests.stack.watch import wait_until
 from tests.ui.conftest import NAMESPACE, TOKEN, ask
@@ -103,6 +103,16 @@ def test_a_stop_is_to_be_confirmed_and_examines_each_job_again(
         ray.on_request = bool
     assert f"Job {job.job_id} is left: its task or its run has not ended." in done.stderr
     assert job.stop_calls == 0
+
+
+@pytest.mark.full
+def test_a_stop_that_the_service_refuses_is_told(
+    server: ApiServer, task: StoredTask, job: Job, ray: ScriptedAgent
+) -> None:
+    end(task)
+    ray.answers[f"POST jobs/{job.job_id}/stop/"] = [Answer(200, {"stopped": False})]
+    done = run(server, "--stop", "--yes")
+    assert f"Job {job.job_id} is left: the service did not stop it." in done.stderr
 
 
 @pytest.mark.full
