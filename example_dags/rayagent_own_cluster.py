@@ -70,7 +70,15 @@ def create(name: str) -> str:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
     command += [f"--{option}={value}" for option, value in options.items()]
     try:
-        subprocess.run(command, env=environment, check=True, start_new_session=True)
+        subprocess.run(
+            command,
+            env=environment,
+            check=True,
+            start_new_session=True,
+            # Otherwise it is the socket of the task to Airflow, which the bash of a job
+            # takes for a remote login: it then reads ~/.bashrc, with another PATH.
+            stdin=subprocess.DEVNULL,
+        )
     except BaseException:
         # There is no teardown for a setup that has failed.
         end_processes(name)
