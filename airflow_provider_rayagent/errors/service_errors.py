@@ -118,6 +118,8 @@ class RayAgentHTTPError(RayAgentError):
 
     code = Code.REQUEST_REFUSED
     retry_after: float | None = None
+    is_foreign: bool = False
+    """Whether the answer has no form of the service, and so may be that of another one."""
 
 
 class RayAgentNotFoundError(RayAgentHTTPError):

@@ -7,7 +7,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_rayagent.connection.config import SERVICES, UNENCRYPTED
+from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
@@ -16,15 +16,16 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.services.service import REJECTED
+from airflow_provider_rayagent.transport.other_service import identity_of
 from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_rayagent.connection.config import ServiceConfig
-    from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.transport.blocking import BlockingServiceClient
 
 # The form of an agent's health is not specified: these words are a problem, all others are not.
@@ -79,9 +80,6 @@ def explain_failure(client: BlockingServiceClient, error: RayAgentError) -> str:
     is_refusal = isinstance(error, RayAgentHTTPError) and error.status_code in REJECTED
     if not is_refusal and not isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
         return error.detail
-    other = _wrong_service(client)
-    if other is not None:
-        return other
     if is_refusal:
         return _explain_refusal(client, error.status_code)
     what = f"The server at {config.base_url} is not {config.service.description}"
@@ -91,7 +89,7 @@ def explain_failure(client: BlockingServiceClient, error: RayAgentError) -> str:
 def _explain_refusal(client: BlockingServiceClient, status: int | None) -> str:
     config = client.config
     refusal = describe_refusal(config, status)
-    if config.has_token and config.service is RAY and _identity(client, RAY) is None:
+    if config.has_token and config.service is RAY and finish(identity_of(client, RAY)) is None:
         # A dashboard tells without a token what it is, but an agent does not.
         refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
     return refusal
@@ -145,25 +143,3 @@ def _check_links(config: ServiceConfig) -> Finding:
     if not names:
         return Finding("links", Result.NOT_APPLICABLE, "The connection has no links to a job's pages.")
     return Finding("links", Result.OK, f"Jobs have links: {', '.join(names)}.")
-
-
-def _wrong_service(client: BlockingServiceClient) -> str | None:
-    """Return which other service answers at the connection's URL, in a sentence; ``None`` if that is not known."""
-    config = client.config
-    # If the right service answers, only a credential or a path is wrong.
-    if _identity(client, config.service) is not None:
-        return None
-    for other in SERVICES.values():
-        if other is not config.service and (identity := _identity(client, other)) is not None:
-            found = brief(identity, config.redact)
-            return f"At {config.base_url} is {found}: set {field_name('service')} to {other.name}."
-    return None
-
-
-def _identity(client: BlockingServiceClient, service: Service) -> str | None:
-    try:
-        # Once: somebody waits for the result, and that another service answers is only a guess.
-        identity: str | None = client.send(service.identify(), tries=1)
-    except RayAgentError:
-        return None
-    return identity

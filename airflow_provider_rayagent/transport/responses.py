@@ -161,6 +161,8 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     else:
         detail = f"{where}: {brief(found.reason, config.redact)}" if found.reason else f"{where}."
     error = for_status(found.status, detail)
+    # A proxy in front of the service answers 5xx.
+    error.is_foreign = not found.is_own and status < 500
     error.retry_after = retry_after(headers)
     raise error
 

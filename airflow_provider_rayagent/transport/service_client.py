@@ -16,7 +16,7 @@ from airflow_provider_rayagent.connection import credentials
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call, run_steps
 from airflow_provider_rayagent.services.service import REJECTED
-from airflow_provider_rayagent.transport import limits, request_retry, responses
+from airflow_provider_rayagent.transport import limits, other_service, request_retry, responses
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_service_error
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.config import ServiceConfig
     from airflow_provider_rayagent.connection.credentials import TokenFile
+    from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
     from airflow_provider_rayagent.services.call import Operation, Pause
     from airflow_provider_rayagent.transport.environment import Environment
 
@@ -127,6 +128,10 @@ class ServiceClient:
         self._reading: Started | None = None
         self._reads = 0
         """How many times the token file was read, or began to be."""
+        self._service_is_known = False
+        """Whether the configured service has answered, or another one was looked for."""
+        self._other_service: RayAgentConfigError | None = None
+        """Which other service answers."""
 
     async def ask(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
         """Return the result of an operation; that of a single call is the value of its response.
@@ -135,7 +140,13 @@ class ServiceClient:
         :raises RayAgentError: for every failure.
         """
         if isinstance(operation, Call):
-            return await self.repeated(operation, partial(self._send_once, operation), tries=tries)
+            try:
+                value = await self.repeated(operation, partial(self._send_once, operation), tries=tries)
+            except RayAgentError as error:
+                await self._look_for_other_service(error)
+                raise
+            self._service_is_known = True
+            return value
 
         async def do(step: Call | Pause) -> Any:
             if isinstance(step, Call):
@@ -144,6 +155,18 @@ class ServiceClient:
             return time.monotonic()
 
         return await run_steps(operation, do)
+
+    async def _look_for_other_service(self, error: RayAgentError) -> None:
+        """Raise an error that names the service at the URL, if it is another one than the configured one."""
+        if not other_service.may_be_of_another(error):
+            return
+        if not self._service_is_known:
+            # Now, since the requests of the search come here, too.
+            self._service_is_known = True
+            self._other_service = await other_service.find_other_service(self)
+        if self._other_service is not None:
+            # Without the traceback of the request before.
+            raise self._other_service.with_traceback(None) from None
 
     async def repeated(
         self, call: Call, send: Callable[[int], Awaitable[ResultT]], *, tries: int = request_retry.MAX_TRIES
