@@ -94,8 +94,9 @@ def demand_of_job(actor: Row) -> Demand:
     :param actor: the row of its supervisor.
     """
     demand = _demand(actor, "job", "", actor.get("serialized_runtime_env"))
-    # Ray starts a job that requires nothing on the head (``job_manager.py``).
-    return demand if demand.resources else demand._replace(selector="{}")
+    # Ray starts a job that requires nothing on the head, by this label (``_get_label_selector`` in ``job_manager.py``).
+    is_on_head = not demand.resources and demand.labels.keys() == {"ray.io/node-id"}
+    return demand._replace(selector="{}") if is_on_head else demand
 
 
 def supervised_job(actor: Row) -> str | None:

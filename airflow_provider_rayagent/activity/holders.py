@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from airflow_provider_rayagent.activity.demands import amounts_of, bundles_of, supervised_job
 from airflow_provider_rayagent.services.service import JOB_SUPERVISOR
@@ -14,11 +14,25 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-Holdings: TypeAlias = "dict[str, Counter[str]]"
-"""By resource, how much of it each job holds."""
+
+class Holder(NamedTuple):
+    """What holds a resource.
+
+    :param job: its job.
+    :param is_command: whether it is the command of the job, and not its tasks, actors and placement groups.
+    """
+
+    job: str
+    is_command: bool = False
+
+
+Holdings: TypeAlias = "dict[str, Counter[Holder]]"
+"""By resource, how much of it is held by whom."""
 MAX_HOLDERS = 3
 """Jobs that are named."""
 _TOLERANCE = 1e-3
+_RESERVED_BY = {"CPU": "entrypoint_num_cpus", "GPU": "entrypoint_num_gpus", "memory": "entrypoint_memory"}
+"""The arguments of a submission by the resource that they reserve for the command of the job."""
 
 
 def shown_holders(held: Holdings, resource: str, used: float, own: str) -> str:
@@ -31,12 +45,22 @@ def shown_holders(held: Holdings, resource: str, used: float, own: str) -> str:
     # Ray lends the CPUs of tasks that wait for others, and some actors need them for their start only.
     if not amounts or abs(sum(amounts.values()) - used) > _TOLERANCE:
         return ""
-    names = [
-        f"{'this job itself' if name == own else name} ({shown_amount(resource, amount)})"
-        for name, amount in amounts.most_common()
-    ]
+    named: Counter[tuple[str, str]] = Counter()
+    for holder, amount in amounts.items():
+        named[_described(holder, resource, own)] += amount
+    names = [f"{name} ({shown_amount(resource, amount)}{how})" for (name, how), amount in named.most_common()]
     more = len(names) - MAX_HOLDERS
     return f", held by {', '.join(names[:MAX_HOLDERS])}{f' and {more} more' if more > 0 else ''}"
+
+
+def _described(holder: Holder, resource: str, own: str) -> tuple[str, str]:
+    """Return the name of a holder, and how it has got the resource, if that is worth a word."""
+    if holder.job != own:
+        return holder.job, ""
+    if not holder.is_command:
+        return "this job itself", ""
+    # A frequent mistake: what the command reserves is not for the tasks of its program.
+    return "this job's own command", f", reserved by {_RESERVED_BY.get(resource, 'entrypoint_resources')}"
 
 
 def holdings(jobs: Iterable[Row], *, actors: Iterable[Row], tasks: Iterable[Row], groups: Iterable[Row]) -> Holdings:
@@ -65,12 +89,12 @@ def holdings(jobs: Iterable[Row], *, actors: Iterable[Row], tasks: Iterable[Row]
     return held
 
 
-def _holder(row: Row, column: str, names: Mapping[str, str]) -> str:
-    """Return the id of the job to which a record belongs.
+def _holder(row: Row, column: str, names: Mapping[str, str]) -> Holder:
+    """Return to what of which job a record belongs.
 
     :param names: ids of submitted jobs by those of their drivers.
     """
     if row.get("class_name") == JOB_SUPERVISOR and (job_id := supervised_job(row)) is not None:
-        return job_id
+        return Holder(job_id, is_command=True)
     driver = str(row.get(column))
-    return names.get(driver, f"driver {driver}")
+    return Holder(names.get(driver, f"driver {driver}"))

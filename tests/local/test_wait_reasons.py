@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,6 @@ from tests.wait_records import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from airflow_provider_rayagent.connection.config import ServiceConfig
     from tests.stack.agent import LocalAgent
@@ -112,6 +112,15 @@ def test_an_agent_tells_what_is_free_for_a_job_that_waits(agent: LocalAgent) -> 
     config = read_config(host=agent.url, token=agent.token, extra={})
     job_id = agent.submit("sleep 3600", entrypoint_resources={"unicorn": 1})
     told = r"it has not started\. Free in the cluster: [\d.]+ of [\d.]+ GPUs, "
+    said_of(config, job_id, partial(agent.job, job_id), told)
+    agent.request("POST", f"jobs/{job_id}/stop/")
+
+
+def test_ray_tells_that_no_node_has_the_label_of_a_job(agent: LocalAgent) -> None:
+    token = Path(str(agent.ray_token_file)).read_text(encoding="utf-8").strip()
+    config = read_config(host=agent.ray_address, token=token, extra={"service": "ray"})
+    job_id = agent.submit("sleep 3600", entrypoint_label_selector={"zone": "us-west"})
+    told = "it requires a node with the label zone=us-west; no node has it$"
     said_of(config, job_id, partial(agent.job, job_id), told)
     agent.request("POST", f"jobs/{job_id}/stop/")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-NODES = ({"a": 1, "slot": 2}, {"b": 1, "slot": 2})
+NODES = ({"a": 1, "slot": 2, "once": 1}, {"b": 1, "slot": 2})
 """The resources of the nodes beside the head, which has 4 CPUs."""
 HELD_CPUS = 3
 """CPUs that a job holds while all others wait."""
@@ -66,6 +66,12 @@ CASES: dict[str, Case] = {
     "tasks_on_a_full_cluster": Case(
         r"5 tasks load_block require 3 CPUs each; free: 1 of 4 CPUs, held by holder \(3 CPUs\)$",
         TASKS.format(options="num_cpus=3", count=5),
+    ),
+    "a_resource_that_the_command_reserves": Case(
+        r"1 task load_block requires 1 once; free: 0 of 1 once, held by this job's own command "
+        r"\(1 once, reserved by entrypoint_resources\)$",
+        TASKS.format(options="num_cpus=0, resources={'once': 1}", count=1),
+        submission={"entrypoint_resources": {"once": 1}},
     ),
     "an_actor_without_its_gpu": Case(
         r"1 actor Trainer requires 1 CPU and 1 GPU; no node has any GPU$",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,28 @@ def test_who_holds_the_rest_is_told_if_all_is_listed(used: float, text: str) -> 
     assert shown_holders(held, "GPU", 0.0, "j3") == ""
 
 
+@pytest.mark.parametrize(
+    ("resource", "amount", "shown", "argument"),
+    [
+        ("CPU", 3.0, "3 CPUs", "entrypoint_num_cpus"),
+        ("GPU", 1.0, "1 GPU", "entrypoint_num_gpus"),
+        ("memory", 2.0**31, "2 GiB of memory", "entrypoint_memory"),
+        ("slot", 1.0, "1 slot", "entrypoint_resources"),
+    ],
+)
+def test_what_the_command_of_the_job_reserves_is_told_apart(
+    resource: str, amount: float, shown: str, argument: str
+) -> None:
+    actors = [{**ACTORS[0], "required_resources": {resource: amount}}]
+    jobs = [{"submission_id": "j1", "job_id": "01"}]
+    tasks = [{"type": "NORMAL_TASK", "job_id": "01", "required_resources": {resource: amount}}]
+    held = holdings(jobs, actors=actors, tasks=tasks, groups=())
+    own = f", held by this job's own command ({shown}, reserved by {argument}), this job itself ({shown})"
+    assert shown_holders(held, resource, 2 * amount, "j1") == own
+    of_another = shown_holders(held, resource, 2 * amount, "j2")
+    assert re.fullmatch(r", held by j1 \([^,()]+\)", of_another)
+
+
 def test_an_environment_that_needs_no_setup_is_not_looked_for() -> None:
     row = {"required_resources": {"CPU": 1.0}, "serialized_runtime_env": json.dumps({"env_vars": {"A": "b"}})}
     environment = {"runtime_env": {"env_vars": {"A": "b"}}, "success": None, "node_id": "a"}
@@ -175,6 +198,21 @@ def test_an_environment_that_needs_no_setup_is_not_looked_for() -> None:
     assert reason is not None
     assert reason.text == "it requires 1 CPU, which a node has free; Ray has not started it"
     assert reason.is_momentary
+
+
+@pytest.mark.parametrize(
+    ("selector", "text"),
+    [
+        ({"zone": "moon"}, "it requires a node with the label zone=moon; no node has it"),
+        # Where Ray starts a job that requires nothing.
+        ({"ray.io/node-id": "a"}, "Ray has not started it"),
+    ],
+)
+def test_a_job_that_requires_only_a_label_waits_for_that(selector: dict[str, str], text: str) -> None:
+    row = {"required_resources": {}, "label_selector": selector}
+    reason = reason_of_demand(demand_of_job(row), "1", view(), (), str)
+    assert reason is not None
+    assert reason.text == text
 
 
 def test_no_resources_are_shown_as_nothing() -> None:
