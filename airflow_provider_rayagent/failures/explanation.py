@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,22 @@ _CODES = {
 }
 _UNKNOWN = "Check the job's last lines."
 _PROGRAM_FAILED = "Check the job's last lines: the program itself failed."
+# Exit codes of the shell (POSIX, "Shell Command Language", 2.8.2).
+_EXIT_HINTS = {
+    126: "The node cannot execute the command: check its permissions, or name its interpreter, such as `bash run.sh`.",
+    127: "The node has no such command: check the entrypoint, and whether the image of the nodes or the runtime_env "
+    "has it.",
+}
+_NO_FILE = re.compile(r"can't open file .+: \[Errno 2\]")
+"""What Python says of a script that does not exist, before it exits with code 2 (``Modules/main.c``)."""
+_NOT_UPLOADED = (
+    "The node has no such file: the job has no working_dir, so no files were uploaded. Set working_dir to the folder "
+    "with the program."
+)
+_NOT_IN_FOLDER = (
+    "The working_dir has no such file: check the path in the entrypoint, which is relative to the working_dir, and "
+    "whether a .gitignore or .rayignore leaves it out."
+)
 
 
 @dataclass(frozen=True)
@@ -199,10 +216,9 @@ def _next_step(job: Mapping[str, Any], kind: FailureKind | None, groups: Sequenc
         return "Find out who stopped the job: a user, another task, or the cluster. A stopped job is not retried."
     if known_status(job) is None:
         return "Check the job itself: Ray has no such status, so it counts as a failure."
-    code = job.get("driver_exit_code")
-    # Ray runs the entrypoint in a shell (`job_supervisor.py`), which reports signal N of its child as 128 + N.
-    if isinstance(code, int) and (128 - code if code > 128 else code) in _SIGNAL_HINTS:
-        return _SIGNAL_HINTS[128 - code if code > 128 else code]
+    hint = _hint_for_exit_code(job)
+    if hint:
+        return hint
     if kind is FailureKind.WORKER_LOST and any(group.first.crashed_with for group in groups):
         return _CRASHED
     error_type = str(job.get("error_type"))
@@ -210,3 +226,16 @@ def _next_step(job: Mapping[str, Any], kind: FailureKind | None, groups: Sequenc
     if kind in _HINTS_BY_KIND and (error_type not in _HINTS or kind is FailureKind.OUT_OF_MEMORY):
         return _HINTS_BY_KIND[kind]
     return _HINTS.get(error_type, _PROGRAM_FAILED if kind is FailureKind.PROGRAM else _UNKNOWN)
+
+
+def _hint_for_exit_code(job: Mapping[str, Any]) -> str:
+    """Return what an exit code tells; empty if it tells nothing."""
+    code = job.get("driver_exit_code")
+    if not isinstance(code, int):
+        return ""
+    # Ray runs the entrypoint in a shell (`job_supervisor.py`), which reports signal N of its child as 128 + N.
+    signal = 128 - code if code > 128 else code
+    environment = job.get("runtime_env")
+    if code == 2 and isinstance(environment, dict) and _NO_FILE.search(str(job.get("message"))):
+        return _NOT_IN_FOLDER if environment.get("working_dir") else _NOT_UPLOADED
+    return _SIGNAL_HINTS.get(signal) or _EXIT_HINTS.get(code, "")

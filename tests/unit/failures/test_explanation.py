@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_rayagent.failures import explanation
 
 MESSAGE = "Job entrypoint command failed with exit code 3, last available logs (truncated to 9 chars):\nit broke\n"
+NO_FILE = f"{MESSAGE}python: can't open file '/tmp/ray/train.py': [Errno 2] No such file or directory\n"
 FAILED: dict[str, Any] = {
     "status": "FAILED",
     "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR",
@@ -50,6 +51,17 @@ def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
         *(({"driver_exit_code": code}, "lack of memory") for code in (-9, 137)),
         *(({"driver_exit_code": code}, "TERM") for code in (-15, 143)),
         *(({"driver_exit_code": code}, "SIGSEGV") for code in (-11, 139)),
+        ({"driver_exit_code": 126}, "permissions"),
+        ({"driver_exit_code": 127}, "no such command"),
+        ({"driver_exit_code": 2}, "Check the job's last lines: the program itself failed."),
+        ({"driver_exit_code": 2, "message": NO_FILE, "runtime_env": {}}, "so no files were uploaded."),
+        (
+            {"driver_exit_code": 2, "message": NO_FILE, "runtime_env": {"working_dir": "gcs://p.zip"}},
+            "The working_dir has no such file",
+        ),
+        # An agent need not tell the environment.
+        ({"driver_exit_code": 2, "message": NO_FILE}, "Check the job's last lines: the program itself failed."),
+        ({"driver_exit_code": [2], "runtime_env": {}}, "Check the job's last lines: the program itself failed."),
         ({"status": "STOPPED"}, "who stopped the job"),
         ({"status": "MIGRATED"}, "no such status"),
     ],
