@@ -14,6 +14,7 @@ from airflow_provider_rayagent.services.jobs import MAX_ENTRYPOINT
 from airflow_provider_rayagent.services.validation import json_object, validate_text
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
 from airflow_provider_rayagent.tasks.starting import JobStartingOperator
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             ),
             check=lambda job_id, job: check_origin(job, job_id, context),
             required={name: amount for name, amount in amounts.items() if amount},
+            # Ray starts one job with an id.
+            is_repeatable=True,
         )
 
     def _submit(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
@@ -254,6 +257,12 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         bundle = getattr(context["ti"], "bundle_instance", None)
         root = Path(bundle.path) if bundle is not None else dag_folder
         found = find_working_dir(working_dir, dag_folder=dag_folder, root=root)
+        if found == dag_folder.resolve():
+            text = (
+                "The working_dir is the folder of the DAG files, %s: all that is in it is uploaded, again after each "
+                "change of a DAG. Put the program into a folder of its own, such as jobs/train."
+            )
+            self.log.warning(coded(Code.WORKING_DIR, text), found)
         return self.hook.upload_working_dir(found, root=root, excludes=excludes)
 
     def _environment(self, context: Context) -> dict[str, str]:

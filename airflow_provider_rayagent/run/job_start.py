@@ -16,7 +16,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentInputError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.errors.transience import is_outcome_unknown
+from airflow_provider_rayagent.errors.transience import is_outcome_unknown, is_transient, may_have_been_received
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentResourcesError
 from airflow_provider_rayagent.run.job_finder import (
     JOB_ID_KEY,
@@ -27,6 +27,7 @@ from airflow_provider_rayagent.run.job_finder import (
     store_job,
 )
 from airflow_provider_rayagent.run.job_identity import JobIdentity, Place
+from airflow_provider_rayagent.run.patience import Patience
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -45,6 +46,10 @@ ABSENT_SECONDS = 2.0
 """Seconds between two requests to a cluster that is not there yet."""
 
 
+def _is_transient_but_not_absent(error: RayAgentError) -> bool:
+    return is_transient(error) and not isinstance(error, RayAgentAbsentError)
+
+
 def _accept(job_id: str, job: Mapping[str, Any]) -> None:
     """Accept any job."""
 
@@ -59,18 +64,21 @@ class JobWork:
     :param check: gets the id and the details of an existing job; raises :class:`RayAgentInputError` if it is not the
         task's.
     :param required: what the command of the job requires, by the names of :class:`.Requirement`, as far as it is known.
+    :param is_repeatable: whether the service starts one job only if it gets the request twice.
     """
 
     request: Callable[[str, Mapping[str, str]], str]
     describe: Callable[[], str]
     check: Callable[[str, Mapping[str, Any]], object] = _accept
     required: Mapping[str, float] = field(default_factory=dict)
+    is_repeatable: bool = False
 
 
 class JobStart:
     """Finds or starts the job of one task.
 
     :param log: the task's logger.
+    :param unreachable_timeout: seconds for which the service may be unreachable.
     :param start_timeout: seconds for which a cluster that comes and goes may be absent.
     :param config_of: returns the configuration for another cluster of the connection.
     :param describe_free: returns what the job requires and what the cluster has free, for the end of a message.
@@ -87,6 +95,7 @@ class JobStart:
         *,
         if_succeeded: IfSucceeded,
         missing_timeout: float,
+        unreachable_timeout: float,
         start_timeout: float,
         config_of: Callable[[str], ServiceConfig],
         describe_free: Callable[[], str],
@@ -104,6 +113,7 @@ class JobStart:
         self._describe_free = describe_free
         self._new_run = new_run
         self._raise_if_killed = raise_if_killed
+        self._patience = Patience(log, unreachable_timeout, raise_if_killed)
         self._run: JobRun | None = None
         self._place = Place()
 
@@ -114,6 +124,14 @@ class JobStart:
         :raises RayAgentError: if the job cannot be started, or the task was killed.
         """
         self._place = self._find_place()
+        finder, (run, job) = self._patience.call(lambda: self._find(base_id))
+        if job is None:
+            return self._start(run, finder.resume_env_vars())
+        run.found_pending = finder.was_pending
+        return run
+
+    def _find(self, base_id: str | None) -> tuple[JobFinder, tuple[JobRun, Mapping[str, Any] | None]]:
+        # A new one each time: it counts the jobs that it has seen.
         finder = JobFinder(
             self._client,
             self._place,
@@ -124,11 +142,7 @@ class JobStart:
             check=self._work.check,
             claim=self._claim,
         )
-        run, job = finder.find(base_id)
-        if job is None:
-            return self._start(run, finder.resume_env_vars())
-        run.found_pending = finder.was_pending
-        return run
+        return finder, finder.find(base_id)
 
     def _find_place(self) -> Place:
         """Return where the job is to be found, after waiting for a cluster that is not there yet.
@@ -139,7 +153,7 @@ class JobStart:
         has_waited = False
         while True:
             try:
-                return Place.of(self._client)
+                return self._patience.call(lambda: Place.of(self._client), _is_transient_but_not_absent)
             except RayAgentAbsentError as error:
                 cluster = shown(self._client.config.cluster)
                 if time.monotonic() >= until:
@@ -178,7 +192,7 @@ class JobStart:
         # Another task instance with the same job_id may start its job first.
         run.stopper.check = partial(self._work.check, job_id)
         try:
-            assigned = self._work.request(job_id, resume_env_vars)
+            assigned = self._patience.call(lambda: self._work.request(job_id, resume_env_vars), self._may_request_again)
         except RayAgentResourcesError as error:
             if error.is_of_preparation:
                 raise
@@ -211,6 +225,10 @@ class JobStart:
         # The job is known to be this task's, and a kill leaves no time for a needless request.
         run.stopper.check = None
         return run
+
+    def _may_request_again(self, error: RayAgentError) -> bool:
+        cannot_be_started = error.is_of_preparation or not may_have_been_received(error)
+        return is_transient(error) and (cannot_be_started or self._work.is_repeatable)
 
     def _check_existing(self, job_id: str) -> None:
         """Check that the job that exists after the start request is this task's; if not, take back its id."""

@@ -94,6 +94,11 @@ def is_id_taken(text: str) -> bool:
     return "already exists" in text
 
 
+def is_starting(text: str) -> bool:
+    """Return whether Ray's error 500 says that no node can take jobs yet (``dashboard/modules/job/job_head.py``)."""
+    return text.startswith("No available agent to submit job")
+
+
 def state_rows(body: Any) -> list[Row]:
     """Return the rows in a response of the state API."""
     for key in ("data", "result", "result"):

@@ -274,6 +274,8 @@ class RayService:
         # Ray has no status of its own for it.
         if status == 500 and ray_responses.is_id_taken(words):
             return ErrorResponse(CONFLICT, words)
+        if status == 500 and ray_responses.is_starting(words):
+            return ErrorResponse(503, words)
         return ErrorResponse(status, words)
 
     def job_page(self, base_url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentRunFailedError
@@ -49,7 +49,7 @@ class JobStartingOperator(JobFollowingOperator):
         where it can be unknown to the agent, or for its ``cluster``, if that is not there yet. Then the task fails, and
         stops the job if ``stop_job_on_kill``. ``None``: no limit.
     :param poll_interval: seconds between two status checks, less while the job writes.
-    :param read_result: read the job's result between ``result_markers``; default on.
+    :param read_result: see ``JobFollowingOperator``; default on.
     :param read_messages: read the job's messages; default on.
     :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 
@@ -69,7 +69,7 @@ class JobStartingOperator(JobFollowingOperator):
         if_succeeded: IfSucceeded = "reuse",
         start_timeout: timedelta | float | None = 3600.0,
         poll_interval: timedelta | float = POLL_SECONDS,
-        read_result: bool = True,
+        read_result: bool | Literal["required"] = True,
         read_messages: bool = True,
         stop_job_on_kill: bool = True,
         **kwargs: Any,
@@ -109,6 +109,7 @@ class JobStartingOperator(JobFollowingOperator):
                 work,
                 if_succeeded=self.if_succeeded,
                 missing_timeout=self.job_missing_timeout,
+                unreachable_timeout=self.agent_unreachable_timeout,
                 start_timeout=start_timeout,
                 config_of=lambda cluster: self._hook_of(cluster).config,
                 describe_free=partial(self._free_resources, work.required),

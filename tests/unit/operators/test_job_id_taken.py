@@ -57,7 +57,7 @@ def another_was_faster(ray: ScriptedAgent, answer: Any) -> Callable[[Request], A
     ids=["already exists", "reset", "502"],
 )
 def test_a_job_that_another_instance_starts_meanwhile_is_not_taken(answer: Any, run: Run, ray: ScriptedAgent) -> None:
-    ray.answers[SUBMIT] = [another_was_faster(ray, answer)]
+    ray.answers[SUBMIT] = [another_was_faster(ray, answer), ray_dialect.taken("mine")]
     context = make_context()
     with pytest.raises(RayAgentInputError, match=TAKEN):
         run(context)
@@ -108,7 +108,7 @@ def test_the_running_job_of_another_instance_is_never_this_tasks(
 
 
 @pytest.mark.parametrize("request_before", ["upload", "GET api/version", "GET nodes/"])
-def test_a_failure_before_the_submission_is_raised_at_once(
+def test_after_a_failure_before_the_submission_no_job_is_looked_for(
     request_before: str,
     run: Run,
     ray: ScriptedAgent,
@@ -126,6 +126,11 @@ def test_a_failure_before_the_submission_is_raised_at_once(
     else:
         ray.answers[request_before] = [Play(Reset())] * 10
     with task_log() as log, pytest.raises(RayAgentConnectionError):
-        run(make_context(dag=SimpleNamespace(fileloc=str(tmp_path / "dag.py"))), job_missing_timeout=3600.0, **options)
+        run(
+            make_context(dag=SimpleNamespace(fileloc=str(tmp_path / "dag.py"))),
+            job_missing_timeout=3600.0,
+            agent_unreachable_timeout=0.1,
+            **options,
+        )
     assert not [message for message in log.messages if message.startswith(("RA-606", "RA-701"))]
     assert ray.of("POST") == []
