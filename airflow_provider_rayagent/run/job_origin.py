@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
+from airflow_provider_rayagent.run.started_by_watchers import watchers_of
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.text.codes import Code
 
@@ -18,7 +19,7 @@ WAITS = "airflow_wait"
 
 
 def origin_metadata(context: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata of a job: its task instance, the try, the owner of the DAG and who triggered the run."""
+    """Return the metadata of a job: its task instance, the try, the owner of the DAG and who has started the run."""
     ti, dag_run = context["ti"], context["dag_run"]
     identity = TaskIdentity.of(ti)
     values = (identity.dag_id, identity.run_id, identity.task_id, identity.map_index)
@@ -26,7 +27,9 @@ def origin_metadata(context: Mapping[str, Any]) -> dict[str, str]:
     metadata["airflow_try_number"] = str(ti.try_number)
     metadata["airflow_owner"] = str(context["task"].owner)
     triggered_by = getattr(dag_run, "triggering_user_name", None)
-    return {**metadata, "airflow_triggered_by": str(triggered_by)} if triggered_by else metadata
+    if triggered_by:
+        metadata["airflow_triggered_by"] = str(triggered_by)
+    return {**metadata, **watchers_of(dag_run)}
 
 
 def origin_env_vars(context: Mapping[str, Any]) -> dict[str, str]:

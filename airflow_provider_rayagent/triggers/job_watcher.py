@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.services.validation import MIN_POLL_SECONDS, validate_duration, validate_text
+from airflow_provider_rayagent.run.started_by_watchers import is_started_by
+from airflow_provider_rayagent.services.validation import (
+    MIN_POLL_SECONDS,
+    validate_choice,
+    validate_duration,
+    validate_text,
+)
 from airflow_provider_rayagent.watch.ended_jobs import event_of, validated_filter, watch_id_of
 from airflow_provider_rayagent.watch.kept_position import KeptPosition
 
@@ -55,6 +61,9 @@ class RayAgentJobWatcher(BaseEventTrigger):
     :param name: pattern with ``*``, ``?`` and ``[…]`` that the submission id of the job, or ``job_name`` in its
         metadata, must match as a whole, case included; ``None``: all jobs.
     :param metadata: entries that the job's metadata must have, Ray's being strings; or the same as JSON text.
+    :param exclude_metadata: entries of which the job's metadata must have none, in the same forms.
+    :param include_own: whether jobs are events that tasks of this package have started in a run that this watcher has
+        started, directly or by the events of other runs. Without it, a DAG whose jobs match does not start itself.
     :param statuses: final statuses, of ``SUCCEEDED``, ``FAILED`` and ``STOPPED``; ``None``: all.
     :param poll_interval: seconds between two requests for the list of jobs, at least 0.5.
     :param asset_name: the name of the watched asset. It only makes this watcher another one than that of another asset
@@ -69,6 +78,8 @@ class RayAgentJobWatcher(BaseEventTrigger):
         rayagent_conn_id: str = "rayagent_default",
         name: str | None = None,
         metadata: Mapping[str, str] | str | None = None,
+        exclude_metadata: Mapping[str, str] | str | None = None,
+        include_own: bool = False,
         statuses: Sequence[str] | None = None,
         poll_interval: float | timedelta = 15.0,
         asset_name: str | None = None,
@@ -82,7 +93,9 @@ class RayAgentJobWatcher(BaseEventTrigger):
                 # Not in `serialize`: Airflow stores it beside the arguments (``airflow/serialization/encoders.py``).
                 self.queue = validate_text(queue, "queue")
             self.rayagent_conn_id = validate_text(rayagent_conn_id, "connection id")
-            self._filter = validated_filter(name, metadata, statuses)
+            self._filter = validated_filter(name, metadata, statuses, exclude_metadata)
+            self.include_own = validate_choice(include_own, "include_own", (False, True))
+            self._watch_id = watch_id_of(self.rayagent_conn_id, self._filter)
             self.poll_interval = max(validate_duration(poll_interval, "poll_interval"), MIN_POLL_SECONDS)
             self.asset_name = None if asset_name is None else validate_text(asset_name, "asset name")
         except RayAgentInputError as error:
@@ -93,11 +106,12 @@ class RayAgentJobWatcher(BaseEventTrigger):
         # Airflow identifies a watcher by these: equal ones must be equal as JSON, too. Metadata is a text, since an
         # object comes to the constructor in its serialized form in Airflow 3.2 (``create_triggers`` in
         # ``airflow/jobs/triggerer_job_runner.py``).
-        metadata = json.dumps(self._filter.metadata, sort_keys=True) if self._filter.metadata else None
         return f"{type(self).__module__}.{type(self).__name__}", {
             "rayagent_conn_id": self.rayagent_conn_id,
             "name": self._filter.name,
-            "metadata": metadata,
+            "metadata": _as_text(self._filter.metadata),
+            "exclude_metadata": _as_text(self._filter.excluded),
+            "include_own": self.include_own,
             "statuses": None if self._filter.statuses is None else list(self._filter.statuses),
             "poll_interval": self.poll_interval,
             "asset_name": self.asset_name,
@@ -128,8 +142,7 @@ class RayAgentJobWatcher(BaseEventTrigger):
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[EndedJobs]) -> AsyncGenerator[TriggerEvent, None]:
         """Fire an event for each end that was none yet."""
-        watch_id = watch_id_of(self.rayagent_conn_id, self._filter)
-        kept = KeptPosition(getattr(self, "asset_state_store", None), watch_id, self.log)
+        kept = KeptPosition(getattr(self, "asset_state_store", None), self._watch_id, self.log)
         await kept.refresh()
         # Of the list before, whose ends were events by now, or never will be.
         done: Mapping[str, JobEnd] = {}
@@ -149,7 +162,7 @@ class RayAgentJobWatcher(BaseEventTrigger):
             new = kept.new(watched)
             for start in range(0, len(new), BATCH):
                 batch = new[start : start + BATCH]
-                for end, event in zip(batch, await self._events(batch, watch_id, found.redact), strict=True):
+                for end, event in zip(batch, await self._events(batch, found.redact), strict=True):
                     yield TriggerEvent(cast("Any", event))  # type: ignore[no-untyped-call]
                     kept.note(end)
                 await kept.confirm(batch)
@@ -157,8 +170,15 @@ class RayAgentJobWatcher(BaseEventTrigger):
 
     def _watched(self, ends: Iterable[JobEnd]) -> list[JobEnd]:
         """Return those that are watched; slow, since the first list may have 10,000."""
-        return [end for end in ends if self._filter.matches(end.job)]
+        found = (end for end in ends if self._filter.matches(end.job))
+        return [end for end in found if self.include_own or not is_started_by(end.job, self._watch_id)]
 
-    async def _events(self, ends: Sequence[JobEnd], watch_id: str, redact: Redactor) -> list[JobEndEvent]:
+    async def _events(self, ends: Sequence[JobEnd], redact: Redactor) -> list[JobEndEvent]:
         # In a thread: a job's environment may contain many secrets, each of which is looked for.
-        return await asyncio.to_thread(lambda: [event_of(end, watch_id, self.rayagent_conn_id, redact) for end in ends])
+        return await asyncio.to_thread(
+            lambda: [event_of(end, self._watch_id, self.rayagent_conn_id, redact) for end in ends]
+        )
+
+
+def _as_text(metadata: Mapping[str, str]) -> str | None:
+    return json.dumps(metadata, sort_keys=True) if metadata else None

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.run.started_by_watchers import EVENT_ID_PREFIX, mark_in
 from airflow_provider_rayagent.services.job_secrets import redactor_of, without_masked_names
 from airflow_provider_rayagent.services.jobs import (
     JobStatus,
@@ -47,7 +48,6 @@ MAX_MESSAGE = 1_000
 """Characters of the message in an event, which Airflow prints to the log of the triggerer."""
 MAX_JOB_ID = 300
 """Characters of a job id in an event. Ray takes any id of up to some 239 bytes."""
-EVENT_ID_PREFIX = "rayagent-job-end"
 # Ray itself shows it as the name of a job (``JOB_NAME_METADATA_KEY`` in ``dashboard/modules/job/common.py``).
 _NAME = "job_name"
 _NO_DETAILS: Job = {}
@@ -93,11 +93,13 @@ class JobFilter:
     :param name: glob pattern of the submission id, or of ``job_name`` in the metadata; ``None``: any.
     :param metadata: entries that the job's metadata must have.
     :param statuses: final statuses; ``None``: all, also those that a newer Ray may have.
+    :param excluded: entries of which the job's metadata must have none.
     """
 
     name: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     statuses: Sequence[str] | None = None
+    excluded: Mapping[str, Any] = field(default_factory=dict)
 
     def matches(self, job: Job) -> bool:
         """Whether a job that has ended is watched."""
@@ -107,6 +109,7 @@ class JobFilter:
         return (
             (self.statuses is None or job.get("status") in self.statuses)
             and all(name in found and found[name] == value for name, value in self.metadata.items())
+            and not any(name in found and found[name] == value for name, value in self.excluded.items())
             and (self.name is None or any(fnmatchcase(name, self.name) for name in names))
         )
 
@@ -225,36 +228,43 @@ def _end_of(job: Job, known: Mapping[str, JobEnd]) -> JobEnd | None:
     return known.get(digest) or JobEnd(int(time), digest, job)
 
 
-def validated_filter(name: object, metadata: object, statuses: object) -> JobFilter:
+def validated_filter(name: object, metadata: object, statuses: object, excluded: object = None) -> JobFilter:
     """Return the filter that a watcher's arguments describe, in JSON's own types.
 
     :raises RayAgentInputError: if one is invalid.
     """
     if name is not None:
         name = validate_text(name, "job name pattern")
-    if isinstance(metadata, str):
-        try:
-            metadata = json.loads(metadata)
-        except (ValueError, RecursionError):
-            raise RayAgentInputError(f"metadata is not valid JSON: {shown(metadata)}.") from None
-    found = {} if metadata is None else json_object(metadata, "metadata")
-    for key, value in found.items():
-        if not isinstance(value, str):
-            # Ray refuses jobs with other values, so that nothing would ever match.
-            raise RayAgentInputError(
-                f'metadata[{shown(key)}] must be a string, as in Ray, such as "3", not {shown(value)}.'
-            )
+    found, left_out = _validated_metadata(metadata, "metadata"), _validated_metadata(excluded, "exclude_metadata")
     if statuses is None:
-        return JobFilter(name, found)
+        return JobFilter(name, found, excluded=left_out)
     if isinstance(statuses, str) or not isinstance(statuses, (list, tuple)) or not statuses:
         raise RayAgentInputError(f"statuses must be a list of statuses, or None for all, not {shown(statuses)}.")
-    return JobFilter(name, found, [validate_choice(each, "final status", FINAL_STATUSES) for each in statuses])
+    chosen = [validate_choice(each, "final status", FINAL_STATUSES) for each in statuses]
+    return JobFilter(name, found, chosen, left_out)
+
+
+def _validated_metadata(value: object, argument: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise RayAgentInputError(f"{argument} is not valid JSON: {shown(value)}.") from None
+    found = {} if value is None else json_object(value, argument)
+    for key, entry in found.items():
+        if not isinstance(entry, str):
+            # Ray refuses jobs with other values, so that nothing would ever match.
+            raise RayAgentInputError(
+                f'{argument}[{shown(key)}] must be a string, as in Ray, such as "3", not {shown(entry)}.'
+            )
+    return found
 
 
 def watch_id_of(rayagent_conn_id: str, watched: JobFilter) -> str:
     """Return what identifies a watcher: an asset may have several, and each has a position of its own."""
     statuses = None if watched.statuses is None else sorted(watched.statuses)
-    text = json.dumps([rayagent_conn_id, watched.name, watched.metadata, statuses], sort_keys=True)
+    excluded = [watched.excluded] if watched.excluded else []
+    text = json.dumps([rayagent_conn_id, watched.name, watched.metadata, statuses, *excluded], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -284,11 +294,8 @@ def mark_of(payload: object) -> tuple[str, str, int] | None:
     """Return the id of the watcher, the digest and the time of the end in an event; ``None`` for other events."""
     if not isinstance(payload, dict):
         return None
-    event_id, time = payload.get("event_id"), payload.get("end_time")
-    if not isinstance(event_id, str) or not event_id.startswith(EVENT_ID_PREFIX) or not isinstance(time, int):
-        return None
-    watch_id, _, digest = event_id.removeprefix(f"{EVENT_ID_PREFIX}-").partition("-")
-    return (watch_id, digest, time) if watch_id and digest else None
+    mark, time = mark_in(payload.get("event_id")), payload.get("end_time")
+    return (*mark, time) if mark is not None and isinstance(time, int) else None
 
 
 def position_key(watch_id: str) -> str:

@@ -12,8 +12,9 @@ from airflow.models.asset import AssetModel
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import scoped_session, sessionmaker
 
+from airflow_provider_rayagent.run.started_by_watchers import EVENT_ID_PREFIX
 from airflow_provider_rayagent.watch.asset_events import on_asset_event_emitted
-from airflow_provider_rayagent.watch.ended_jobs import EVENT_ID_PREFIX, WatchPosition, position_key
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, position_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
