@@ -78,6 +78,16 @@ class RayAgentJobStalledError(RayAgentError):
     failure_kind = FailureKind.STALLED
 
 
+class RayAgentResultError(RayAgentError, AirflowFailException):  # type: ignore[misc]
+    """The job SUCCEEDED without a usable result, which the task requires: the task fails without a retry.
+
+    Another try would find the same job, and reuse its result.
+    """
+
+    code = Code.NO_RESULT
+    failure_kind = FailureKind.PROGRAM
+
+
 class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails without a retry."""
 
@@ -105,6 +115,7 @@ __all__ = [
     "RayAgentNotFoundError",
     "RayAgentResourcesError",
     "RayAgentResponseError",
+    "RayAgentResultError",
     "RayAgentRunFailedError",
     "RayAgentServeApplicationFailedError",
     "RayAgentServerError",

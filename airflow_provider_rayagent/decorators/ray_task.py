@@ -185,7 +185,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         return {**_sent_files(), f"{PACKAGE}/call.json": json.dumps(call).encode()}
 
     def _follow_options(self, job_id: str) -> FollowOptions:
-        return replace(super()._follow_options(job_id), result_markers=_markers(job_id))
+        return replace(super()._follow_options(job_id), result_markers=(_markers(job_id),))
 
     def _work(self, context: Context) -> JobWork:
         return replace(super()._work(context), describe=lambda: self._shown_function)

@@ -9,9 +9,10 @@ from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.render.messages import Message
+    from airflow_provider_rayagent.render.result import Markers
     from airflow_provider_rayagent.text.redaction import Redactor
 
 
@@ -26,7 +27,7 @@ class PrintedState(TypedDict, total=False):
 class PrintedFinder:
     """Find in a job's lines what it prints for Airflow; the last result and the last value of each message count.
 
-    :param markers: start and end marker of the result; ``None``: do not look for a result.
+    :param markers: pairs of a start and an end marker of the result; none: do not look for a result.
     :param messages: whether to look for messages.
     :param redact: redacts secrets in what is shown, and in what is saved of a result or message that is not complete.
     :param credentials: the secrets of the connection, which are redacted in results and messages.
@@ -36,7 +37,7 @@ class PrintedFinder:
 
     def __init__(
         self,
-        markers: tuple[str, str] | None,
+        markers: Sequence[Markers],
         *,
         messages: bool,
         redact: Redactor = NO_SECRETS,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.render.messages import Message
+    from airflow_provider_rayagent.render.result import Markers
     from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
     from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -35,7 +36,7 @@ class JobRecords:
     """Render the items of one job as records, and find what its lines say to Airflow.
 
     :param settings: how to show the lines.
-    :param markers: start and end marker of the result; ``None``: do not look for a result.
+    :param markers: see :class:`.PrintedFinder`.
     :param messages: whether to look for messages. Progress then is a record now and then instead of the job's lines.
     :param shown: whether to show the job's lines at all.
     :param redact: redacts secrets in what the job and the agent say, where it is shown.
@@ -50,7 +51,7 @@ class JobRecords:
         job_id: str,
         settings: DisplaySettings | None = None,
         *,
-        markers: tuple[str, str] | None = None,
+        markers: Sequence[Markers] = (),
         messages: bool = False,
         shown: bool = True,
         redact: Redactor = NO_SECRETS,
@@ -107,8 +108,8 @@ class JobRecords:
                     builder.log_was_rewritten()
                     # What was found so far belongs to a log that was replaced.
                     self.printed = self._new_finder()
-                case Notice(text):
-                    builder.add_notice(self._redact(text))
+                case Notice(text, level):
+                    builder.add_notice(self._redact(text), level)
                 case JobStatusChanged(details):
                     self._add_status(details, now)
         # Cut here and not in the loop: of any number of long lines, only the last 20 are kept.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_rayagent.render.printed_json import (
     ALTERED,
@@ -16,10 +16,17 @@ from airflow_provider_rayagent.tail.lines import strip_marks
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_rayagent.text.redaction import Redactor
 
+Markers: TypeAlias = tuple[str, str]
+"""Start and end marker of a result."""
+RESULT_MARKERS: tuple[Markers, ...] = (
+    ("__RAYAGENT_RESULT_START__", "__RAYAGENT_RESULT_END__"),
+    # Those of an agent's plugin runner.
+    ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__"),
+)
 MAX_RESULT = 64_000
 """Characters; a result is stored in Airflow's database."""
 
@@ -40,7 +47,7 @@ class ResultFinder:
 
     The pieces of a long line are joined again, so a result or a marker may span several of them.
 
-    :param markers: start and end marker, in the same line or in different lines.
+    :param markers: pairs of a start and an end marker, in the same line or in different lines.
     :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
     :param redact: redacts secrets in the state of a result that is not complete.
     :param credentials: the secrets that are redacted in the strings of the result.
@@ -48,16 +55,22 @@ class ResultFinder:
 
     def __init__(
         self,
-        markers: tuple[str, str],
+        markers: Sequence[Markers],
         state: Mapping[str, Any] | None = None,
         redact: Redactor = NO_SECRETS,
         credentials: Redactor = NO_SECRETS,
     ) -> None:
-        self._start, self._end = markers
+        self._ends = dict(markers)
+        """The end markers by their start markers."""
         self._redact = redact
         self._credentials = credentials
         saved = state or {}
         self._inside: str | None = saved.get("inside")
+        self._awaited: tuple[str, ...] = tuple(self._ends)
+        """The markers of which one comes next."""
+        if self._inside is not None:
+            # A release before this one knew one pair only.
+            self._awaited = (saved.get("awaited") or self._ends[self._awaited[0]],)
         self._found: str | None = saved.get("found")
         self._held: str = saved.get("held", "")
         self._inside_altered: bool = saved.get("inside_altered", False)
@@ -71,25 +84,32 @@ class ResultFinder:
         text, ends = strip_marks(line)
         text = f"{self._held}{text}\n" if ends else self._held + text
         begin = 0
-        while True:
-            marker = self._start if self._inside is None else self._end
-            at = text.find(marker, begin)
-            if at < 0:
-                break
+        while (found := self._next_marker(text, begin)) is not None:
+            at, marker = found
             if self._inside is None:
                 self._inside, self._inside_altered = "", False
+                self._awaited = (self._ends[marker],)
             else:
                 self._collect(text[begin:at])
                 self._found, self._inside = self._inside, None
                 self._found_altered = self._inside_altered
+                self._awaited = tuple(self._ends)
                 is_complete = True
             begin = at + len(marker)
         rest = text[begin:]
-        # Two pieces may split the marker.
-        held = 0 if ends else _overlap(rest, marker)
+        # Two pieces may split a marker.
+        held = 0 if ends else max(_overlap(rest, marker) for marker in self._awaited)
         self._held = rest[len(rest) - held :]
         self._collect(rest[: len(rest) - held])
         return is_complete
+
+    def _next_marker(self, text: str, begin: int) -> tuple[int, str] | None:
+        found = None
+        for marker in self._awaited:
+            at = text.find(marker, begin)
+            if at >= 0 and (found is None or at < found[0]):
+                found = at, marker
+        return found
 
     def _collect(self, text: str) -> None:
         if self._inside is not None:
@@ -100,6 +120,8 @@ class ResultFinder:
         """Return the state from which another finder can continue, as JSON primitives without secrets."""
         state = partial_state("inside", self._inside, self._redact, altered=self._inside_altered)
         state |= {"found": self._found_without_secrets(), "held": self._held}
+        if self._inside is not None:
+            state["awaited"] = self._awaited[0]
         return {**state, "found_altered": True} if self._found_altered else state
 
     def value(self) -> Any:
@@ -111,7 +133,7 @@ class ResultFinder:
         if self._found is None:
             if self._inside is None:
                 raise NoResultError("the job printed no result")
-            raise InvalidResultError(f"the job printed no {self._end}")
+            raise InvalidResultError(f"the job printed no {self._awaited[0]}")
         if self._found_altered:
             raise InvalidResultError(ALTERED)
         if len(self._found) > MAX_RESULT:

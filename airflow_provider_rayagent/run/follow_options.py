@@ -10,6 +10,7 @@ import msgspec
 from airflow_provider_rayagent.position.log_files import LogStorage  # noqa: TC001 - msgspec reads the fields' types
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.render.result import Markers  # noqa: TC001
 from airflow_provider_rayagent.run.job_watch import JobWatch
 from airflow_provider_rayagent.run.silence_watch import StallSettings
 from airflow_provider_rayagent.services.validation import POLL_SECONDS, STALL_SECONDS, Protocol
@@ -52,7 +53,8 @@ class FollowOptions:
     :param max_line_length: characters; longer lines are forwarded in marked pieces.
     :param stop_job_on_kill: stop the job when a user ends the task.
     :param display: how to show the job's lines.
-    :param result_markers: start and end marker between which the job prints its result; ``None``: do not look for one.
+    :param result_markers: pairs of a start and an end marker between which the job prints its result; none: do not
+        look for one.
     :param read_messages: look for the messages that the job prints.
     :param printed_links: names of links among them that are buttons of the task.
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
@@ -72,7 +74,7 @@ class FollowOptions:
     max_line_length: int = MAX_LINE_LENGTH
     stop_job_on_kill: bool = False
     display: DisplaySettings = _USUAL_DISPLAY
-    result_markers: tuple[str, str] | None = None
+    result_markers: tuple[Markers, ...] = ()
     read_messages: bool = False
     printed_links: tuple[str, ...] = ()
     start_deadline: float | None = None
@@ -86,7 +88,7 @@ class FollowOptions:
     @property
     def reads_log(self) -> bool:
         """Whether the log is read at all."""
-        return self.forward_logs or self.result_markers is not None or self.read_messages
+        return self.forward_logs or bool(self.result_markers) or self.read_messages
 
     def tail_settings(self) -> TailSettings:
         """Return the settings of the tail.

@@ -67,6 +67,7 @@ class JobRun:
     :param execution_timeout: the task's, which counts from now.
     :param failed_error: the error to raise for a FAILED job.
     :param result_is_expected: whether a job that prints no result is worth a warning.
+    :param result_is_required: whether the task fails without a result.
     :param may_run_again: whether a retry policy may run the task again in the same try (Airflow 3.4).
     :param on_stop_requested: called when the service has accepted a stop.
     :param is_resumed: whether this process completes a deferred task, which cannot be deferred again.
@@ -88,6 +89,7 @@ class JobRun:
         execution_timeout: timedelta | None = None,
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
         result_is_expected: bool = True,
+        result_is_required: bool = False,
         may_run_again: bool = False,
         on_stop_requested: Callable[[], object] = bool,
         is_resumed: bool = False,
@@ -104,6 +106,7 @@ class JobRun:
         """The details of the job when the task has ended, as far as they are known."""
         self._context = context
         self._failed_error = failed_error
+        self._result_is_required = result_is_required
         self._may_run_again = may_run_again
         self.expires = time.monotonic() + execution_timeout.total_seconds() if execution_timeout else math.inf
         """``time.monotonic()`` at which the task's ``execution_timeout`` has expired."""
@@ -325,11 +328,16 @@ class JobRun:
         finish(self.xcoms.push_all(self.output.messages))
         status = jobs.known_status(job)
         if status is JobStatus.SUCCEEDED:
-            if self.output.has_result:
+            if self.output.has_result and not self._result_is_required:
                 summary["result"] = self.output.result_or_none()
+            elif self.output.has_result:
+                try:
+                    summary["result"] = self.output.required_result()
+                except RayAgentError:
+                    self._push_summary(summary)
+                    raise
             return summary
-        # Airflow pushes only what execute() returns, and this raises an error.
-        try_push_xcom(self._context["ti"], "return_value", summary, self.log)
+        self._push_summary(summary)
         explanation = explain(
             job,
             self.job_id,
@@ -345,6 +353,10 @@ class JobRun:
         error.failure_kind = explanation.kind
         error.causes = explanation.causes
         raise error
+
+    def _push_summary(self, summary: JobSummary) -> None:
+        # Airflow pushes only what execute() returns, and this is for a task that raises an error.
+        try_push_xcom(self._context["ti"], "return_value", summary, self.log)
 
     def _status(self, job: Mapping[str, Any]) -> str:
         return jobs.shown_status(job, self.client.config.redact)

@@ -170,7 +170,7 @@ class JobObserver(Sink):
         cursor = Cursor.from_json(dict(gap.start))
         follower = self._follower(settings, cursor, seconds)
         # The last result of the log counts, and this part of it may contain an earlier one.
-        records = replace(self.options, result_markers=None).records_of(follower, gap.start)
+        records = replace(self.options, result_markers=()).records_of(follower, gap.start)
         lines = sys.maxsize if gap.until is None else gap.until - cursor.lines
         sink = _GapSink(self._task_log, cursor, lines, seconds)
         finish(follow(follower, records, sink))
@@ -212,7 +212,7 @@ class JobObserver(Sink):
                     if records.hides_lines and follower.has_failed:
                         log_last_lines(self._log, self.job_id, records.last_lines, follower.redact)
                     self.position = records.position(follower.cursor)
-                    self._output.set_found(records.printed)
+                    self._output.set_found(records.printed, is_whole=follower.log_is_whole)
                 if self._stopper is not None:
                     # The process ends soon after the task, and with it the thread that requests the stop.
                     self._stopper.wait()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.exceptions import RayAgentLogsUnavailableError, RayAgentResultError
 from airflow_provider_rayagent.render.printed_finder import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
 from airflow_provider_rayagent.run.follow import Sink, follow
@@ -77,15 +79,21 @@ class PrintedOutput:
         self._found: PrintedFinder | None = None
         self._older: PrintedFinder | None = None
         self._is_certain = False
+        self._is_whole = False
+        """Whether this process has read the whole log."""
 
     @property
     def has_result(self) -> bool:
         """Whether a result is looked for."""
-        return self._options.result_markers is not None
+        return bool(self._options.result_markers)
 
-    def set_found(self, found: PrintedFinder) -> None:
-        """Set what was found while reading the log in this process. It need not be searched again if that was whole."""
+    def set_found(self, found: PrintedFinder, *, is_whole: bool) -> None:
+        """Set what was found while reading the log in this process. It need not be searched again if that was whole.
+
+        :param is_whole: whether the log was read to its end.
+        """
         self._found, self._is_certain = found, found.from_first_line
+        self._is_whole = is_whole and self._is_certain
 
     def set_saved(self, final: Mapping[str, Any], older: Mapping[str, Any] | None) -> None:
         """Set what triggers have found; see :meth:`PrintedFinder.state`.
@@ -98,6 +106,7 @@ class PrintedOutput:
         self._older = None if older is None else self._finder(older)
         # Whether the trigger has read the log to its end.
         self._is_certain = self._found is not None and self._found.from_first_line and bool(final.get("log_is_whole"))
+        self._is_whole = self._is_certain
 
     def result_or_none(self) -> Any:
         """Return the result; if there is no usable one, log why and return ``None``."""
@@ -105,6 +114,28 @@ class PrintedOutput:
             return self.result()
         except InvalidResultError as error:
             return self._report_unusable(error)
+
+    def required_result(self) -> Any:
+        """Return the result.
+
+        :raises RayAgentResultError: if there is no usable one.
+        :raises RayAgentLogsUnavailableError: if the log cannot be read to find it.
+        """
+        try:
+            return self.result()
+        except InvalidResultError as error:
+            why = error
+        if not self._is_whole:
+            found = self._in_whole_log
+            if found is None:
+                raise RayAgentLogsUnavailableError(
+                    f"The task requires the result of job {self._job_id}, whose log cannot be read."
+                )
+            try:
+                return self._value_of(found)
+            except InvalidResultError as error:
+                why = error
+        raise RayAgentResultError(f"{self._describe(why)} The task requires a result.")
 
     def result(self) -> Any:
         """Return the result. Unless the log was read from its first line, it is searched again before giving up.
@@ -152,10 +183,15 @@ class PrintedOutput:
         return found.result.value()
 
     def _report_unusable(self, why: InvalidResultError) -> None:
-        if isinstance(why, NoResultError) and not self._result_is_expected:
-            self._log.info("Job %s printed no result.", self._job_id)
-        else:
-            self._log.warning(coded(Code.NO_RESULT, "Cannot use the result of job %s: %s."), self._job_id, why)
+        is_usual = isinstance(why, NoResultError) and not self._result_is_expected
+        text = coded(Code.NO_RESULT, "%s The result is None.")
+        self._log.log(logging.INFO if is_usual else logging.WARNING, text, self._describe(why))
+
+    def _describe(self, why: InvalidResultError) -> str:
+        if not isinstance(why, NoResultError):
+            return f"Cannot use the result of job {self._job_id}: {why}."
+        start, end = self._options.result_markers[0]
+        return f"Job {self._job_id} printed no result: that is the JSON between {start} and {end}."
 
     @cached_property
     def _in_whole_log(self) -> PrintedFinder | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
@@ -16,6 +16,7 @@ from airflow_provider_rayagent.links.printed_links import make_printed_links
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.run.outcome import Outcome
+from airflow_provider_rayagent.run.started_by_watchers import watchers_of
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.validation import (
     MIN_POLL_SECONDS,
@@ -43,13 +44,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.job_links import JobLinks
     from airflow_provider_rayagent.metrics.names import Mode
+    from airflow_provider_rayagent.render.result import Markers
     from airflow_provider_rayagent.run.follow_options import FollowOptions
     from airflow_provider_rayagent.run.job_run import JobRun
     from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
-
-RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
-"""Markers of the platform's plugin runner around an action's result."""
 
 
 class JobFollowingOperator(DeferringOperator):
@@ -69,8 +68,10 @@ class JobFollowingOperator(DeferringOperator):
     :param max_line_length: characters; longer lines are forwarded in marked pieces.
     :param read_result: push the JSON that the job prints between ``result_markers`` to XCom, as ``result``. If there is
         no usable result (none, not JSON, over 64,000 characters, not storable in Airflow), the log says why, and
-        ``result`` is ``None``.
-    :param result_markers: start and end marker of the result; the last result that the job prints counts.
+        ``result`` is ``None``; with ``required``, the task fails instead.
+    :param result_markers: start and end marker of the result; the last result that the job prints counts. Default:
+        those that ``print_result`` prints, ``__RAYAGENT_RESULT_START__`` and ``__RAYAGENT_RESULT_END__``, and those of
+        an agent's plugins.
     :param read_messages: read the messages that the job prints (``rayagent_message``): XComs, the extra of the events
         of assets among the ``outlets``, links, and progress. They never decide the outcome.
     :param printed_links: names of links among these messages that are buttons of the task, such as ``["TensorBoard"]``;
@@ -114,8 +115,8 @@ class JobFollowingOperator(DeferringOperator):
         progress_interval: timedelta | float | None = 5.0,
         max_lines: int | None = None,
         max_line_length: int = MAX_LINE_LENGTH,
-        read_result: bool = False,
-        result_markers: tuple[str, str] = RESULT_MARKERS,
+        read_result: bool | Literal["required"] = False,
+        result_markers: tuple[str, str] | None = None,
         read_messages: bool = False,
         printed_links: Sequence[str] = (),
         protocol: Protocol = "auto",
@@ -140,8 +141,8 @@ class JobFollowingOperator(DeferringOperator):
         )
         self.max_lines = None if max_lines is None else validate_count(max_lines, "max_lines")
         self.max_line_length = validate_count(max_line_length, "max_line_length")
-        self.read_result = read_result
-        self.result_markers = validate_markers(result_markers)
+        self.read_result = validate_choice(read_result, "read_result", (True, False, "required"))
+        self.result_markers = None if result_markers is None else validate_markers(result_markers)
         self.read_messages = read_messages
         self.printed_links = printed_links
         if printed_links:
@@ -284,6 +285,7 @@ class JobFollowingOperator(DeferringOperator):
             execution_timeout=self.execution_timeout,
             failed_error=self._failed_error,
             result_is_expected=self._result_is_expected,
+            result_is_required=self.read_result == "required",
             # Before Airflow 3.3 there are no retry policies.
             may_run_again=getattr(self, "retry_policy", None) is not None,
             **facts,
@@ -319,7 +321,7 @@ class JobFollowingOperator(DeferringOperator):
                 progress_interval=self.progress_interval,
                 max_lines=self.max_lines,
             ),
-            result_markers=self.result_markers if self.read_result else None,
+            result_markers=self._markers() if self.read_result else (),
             read_messages=self.read_messages,
             printed_links=tuple(self.printed_links),
             log_storage=self.log_storage,
@@ -328,6 +330,11 @@ class JobFollowingOperator(DeferringOperator):
             stall_stacks=self.stall_stacks,
             team_name=team_of_task(),
         )
+
+    def _markers(self) -> tuple[Markers, ...]:
+        from airflow_provider_rayagent.render.result import RESULT_MARKERS
+
+        return RESULT_MARKERS if self.result_markers is None else (self.result_markers,)
 
     def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
         while outcome.end is End.STALLED:
@@ -338,7 +345,8 @@ class JobFollowingOperator(DeferringOperator):
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 printed = run.output.messages.extra_of(outlet.name, outlet.uri)
-                extra = storable({**printed, "job_id": run.job_id, "duration": result["duration"]})
+                own = {"job_id": run.job_id, "duration": result["duration"], **watchers_of(context["dag_run"])}
+                extra = storable({**printed, **own})
                 context["outlet_events"][outlet].extra.update(extra)
         return self._output(result)
 

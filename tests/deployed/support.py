@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.stack.deployment import Deployment, Machine
 
 LINES_A_SECOND = 20
-MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
+MARKERS = ("__RAYAGENT_RESULT_START__", "__RAYAGENT_RESULT_END__")
 STEADY = f"""
 import json, pathlib
 burst = "a line of a long log " * 5

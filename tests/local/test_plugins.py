@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS
-from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.render.result import RESULT_MARKERS, ResultFinder
 from tests.local.conftest import error_detail
 from tests.stack.agent import EXAMPLE_PLUGINS
 from tests.stack.job_logs import without_lines_of_ray
@@ -71,7 +71,7 @@ def test_example_plugin_succeeds_with_given_id(agent: LocalAgent) -> None:
     lines = log_of(agent, "plugin-train-1").splitlines()
     assert {"train: 2 epochs, as job plugin-train-1", "epoch 1/2: loss 0.5000", "epoch 2/2: loss 0.2500"} <= set(lines)
     assert any("100%|####################| 20/20" in line for line in lines)
-    finder = ResultFinder(("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__"))
+    finder = ResultFinder(RESULT_MARKERS)
     for line in lines:
         finder.feed(line)
     assert finder.value() == {"epochs": 2, "loss": 0.25}

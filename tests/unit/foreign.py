@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from tests.unit.support import Connect
 
-START, END = "__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__"
+START, END = "__RAYAGENT_RESULT_START__", "__RAYAGENT_RESULT_END__"
 GET = "GET jobs/j1/"
 STOP = "POST jobs/j1/stop/"
 RUN = "POST plugin_releases/train@1.0/run/"

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .message import rayagent_message  # noqa: TID252 - on the cluster, this package has another name
+from .message import print_result, rayagent_message  # noqa: TID252 - on the cluster, this package has another name
 
-__all__ = ["rayagent_message"]
+__all__ = ["print_result", "rayagent_message"]

@@ -10,7 +10,7 @@ from typing import Any
 def print_result(result: Any) -> None:
     """Print JSON that becomes the ``result`` in Airflow."""
     print(
-        f"__SYNAPSE_RESULT_START__{json.dumps(result)}__SYNAPSE_RESULT_END__",
+        f"__RAYAGENT_RESULT_START__{json.dumps(result)}__RAYAGENT_RESULT_END__",
         flush=True,
     )
 

@@ -61,6 +61,7 @@ CLASSES = {
             "RayAgentJobStalledError",
             "RayAgentJobMissingError",
             "RayAgentJobTimeoutError",
+            "RayAgentResultError",
             "RayAgentServeApplicationFailedError",
             "RayAgentWaitTimeoutError",
         ),

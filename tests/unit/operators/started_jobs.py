@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.unit.support import TaskLog
 
 ROOT = derived_id(("night", "run-7", "follow", "-1"))
-PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\n'
+PRINTED = 'epoch 1\n__RAYAGENT_RESULT_START__{"loss": 0.5}__RAYAGENT_RESULT_END__\n'
 
 
 def starting(

@@ -115,7 +115,7 @@ def test_a_job_that_prints_no_result_is_no_reason_for_a_warning(run: Run, serve:
     job = Job("x\n", "RUNNING", ROOT, timeline=[Sleep(0.6), SetStatus("SUCCEEDED")])
     serve(job)
     assert run()["result"] is None
-    assert f"Job {ROOT} printed no result." in log.messages
+    assert any(message.startswith(f"RA-308: Job {ROOT} printed no result") for message in log.messages)
     assert not any("result" in warning for warning in log.warnings)
 
 

@@ -184,7 +184,7 @@ def test_values_of_the_environment_are_sent_and_shown_nowhere(
 def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(run: Run, ray: ScriptedAgent) -> None:
     secret = "variable-s3cret"
     details = {"metadata": {**ORIGIN, **masked_names({"C": secret})}, "runtime_env": {"env_vars": {"C": secret}}}
-    printed = f'it is {secret}\n__SYNAPSE_RESULT_START__["{secret}"]__SYNAPSE_RESULT_END__\n'
+    printed = f'it is {secret}\n__RAYAGENT_RESULT_START__["{secret}"]__RAYAGENT_RESULT_END__\n'
     ray.jobs[ROOT] = Job(
         "", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(printed), SetStatus("SUCCEEDED")], details=details
     )

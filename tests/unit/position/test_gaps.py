@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.tail.items import Item
 
-MARKERS = ("<<", ">>")
+MARKERS = (("<<", ">>"),)
 MAX_LINE_LENGTH = 16_000
 
 

@@ -118,7 +118,7 @@ def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing
 
 @needs_xcoms
 def test_a_result_in_a_line_that_two_triggers_have_read_is_whole(serve: Serve, ti: TaskInstance) -> None:
-    markers = ("<START>", "<END>")
+    markers = [("<START>", "<END>")]
     result = "x" * 40_000
     job = Job(f'{"y" * (MAX_LINE_LENGTH - 3)}<START>"{result[:20_000]}', "RUNNING")
     agent = serve(job)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_rayagent.decorators import rayagent_task
-from airflow_provider_rayagent.decorators.rayagent_task import rayagent_message
+from airflow_provider_rayagent.decorators.rayagent_task import print_result, rayagent_message
 from airflow_provider_rayagent.render.messages import (
     MARKER,
     MAX_MESSAGE,
@@ -26,6 +26,7 @@ from airflow_provider_rayagent.render.messages import (
 )
 from airflow_provider_rayagent.render.record_builder import REPORTED_PROGRESS_SECONDS, DisplaySettings
 from airflow_provider_rayagent.render.records import MAX_PROBLEMS, JobRecords
+from airflow_provider_rayagent.render.result import RESULT_MARKERS, ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten
 from airflow_provider_rayagent.tail.lines import Piece
@@ -296,13 +297,42 @@ def test_the_function_prints_a_message_in_one_line(capsys: pytest.CaptureFixture
     assert finder.xcoms == {"text": "a\nb\u2028é", "loss": 0.25, "path": "/a"}
 
 
+@pytest.mark.parametrize("value", [{"loss": 0.5}, ["__RAYAGENT_RESULT_END__", "__RAYAGENT_RESULT_START__", "\n"], None])
+def test_a_printed_result_is_found(value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(7)
+    print_result(value)
+    finder = ResultFinder(RESULT_MARKERS)
+    for line in capsys.readouterr().out.splitlines():
+        finder.feed(line)
+    assert finder.value() == value
+
+
+def test_a_number_of_another_library_is_printed_and_what_is_no_number_does_not_end_the_job(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Tensor:
+        def __init__(self, *numbers: float) -> None:
+            self.numbers = numbers
+
+        def item(self) -> float:
+            if len(self.numbers) > 1:
+                raise RuntimeError("a Tensor with 2 elements cannot be converted to Scalar")
+            return self.numbers[0]
+
+    print_result({"loss": Tensor(0.5)})
+    print_result({"loss": Tensor(0.5, 1.5)})
+    printed = capsys.readouterr()
+    assert printed.out == '__RAYAGENT_RESULT_START__{"loss": 0.5}__RAYAGENT_RESULT_END__\n'
+    assert printed.err == "Not told to Airflow: a Tensor with 2 elements cannot be converted to Scalar\n"
+
+
 def test_the_function_never_ends_the_job(capsys: pytest.CaptureFixture[str]) -> None:
     data: dict[str, Any] = {}
     data["self"] = data
     rayagent_message("xcom", data)
     keys: Any = {(1, 2): 3}
     rayagent_message("xcom", keys)
-    assert capsys.readouterr().err.count("rayagent_message: ") == 2
+    assert capsys.readouterr().err.count("Not told to Airflow: ") == 2
     rayagent_message("xcom", {"loss": math.nan})
     finder, [found] = found_in(capsys.readouterr().out.removesuffix("\n"))
     assert "not finite" in found.problem

@@ -35,7 +35,7 @@ INFO, WARNING = logging.INFO, logging.WARNING
 FOUND = some.lists(
     some.tuples(some.sampled_from([INFO, WARNING]), some.text(max_size=12), some.booleans()).map(lambda x: Record(*x))
 )
-MARKERS = ("<<", ">>")
+MARKERS = (("<<", ">>"),)
 
 
 def told(*items: Item | str) -> list[Record]:

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.render.result import MAX_RESULT, InvalidResultErr
 from airflow_provider_rayagent.tail.lines import LineAssembler
 from airflow_provider_rayagent.text.redaction import Redactor
 
-MARKERS = ("<START>", "<END>")
+MARKERS = (("<START>", "<END>"), ("<<", ">>"))
 
 
 def fed(*lines: str) -> ResultFinder:
@@ -34,6 +34,9 @@ def fed(*lines: str) -> ResultFinder:
         ['<START>1<END><START>{"a": [1, 2]}<END>'],
         ['<START>{"a": [1, 2]}<END>', "<START>a second one that never ends"],
         ["<END>", '<START>{"a": [1, 2]}<END>', "<END>"],
+        # Between other markers.
+        ["<START>1<END>", '<<{"a": [1, 2]}>>'],
+        ['<<1>><START>{"a": [1, 2]}<END>', ">>", "<<2"],
         ["<START>1<END>" * 5_000 + '<START>{"a": [1, 2]}<END>'],
     ],
 )
@@ -41,10 +44,16 @@ def test_the_last_complete_result_is_taken_wherever_its_markers_stand(lines: lis
     assert fed(*lines).value() == {"a": [1, 2]}
 
 
+def test_a_result_can_have_the_markers_of_another_pair_in_it() -> None:
+    assert fed('<START>["<<1>>"]<END>').value() == ["<<1>>"]
+    assert fed('<<["<START>1<END>"', "]>>").value() == ["<START>1<END>"]
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         ([], "printed no result"),
+        (["<<1", "<END>"], "printed no >>"),
         (["START 1 END"], "printed no result"),
         (["<START>1"], "printed no <END>"),
         (["<START><END>"], "not JSON"),

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 from airflow.sdk.execution_time import comms
 
-from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.exceptions import (
+    RayAgentInputError,
+    RayAgentJobFailedError,
+    RayAgentJobTimeoutError,
+    RayAgentLogsUnavailableError,
+    RayAgentResultError,
+)
 from airflow_provider_rayagent.position import task_position
 from airflow_provider_rayagent.run.printed_output import PrintedOutput
 from airflow_provider_rayagent.tail import early_checks
@@ -22,7 +28,7 @@ from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Do, Grow, Job, Refuse, SetStatus, Sleep, WaitFor, WaitForStream
 from tests.stack.watch import PATIENCE
 from tests.unit.foreign import END, START, through_airflow
-from tests.unit.sensors.factory import run_deferred, run_in_worker
+from tests.unit.sensors.factory import make_sensor, run_deferred, run_in_worker
 from tests.unit.supervisor import needs_xcoms
 from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context
 
@@ -126,7 +132,7 @@ def test_what_a_trigger_has_looked_for_in_the_whole_log_is_not_looked_for_again(
     monkeypatch.delattr("airflow_provider_rayagent.hooks.rayagent.RayAgentHook.tail_job_logs")
     serve(running("no result\n" * 9))
     assert run_deferred(ti, read_result=True, poke_interval=0.5)["result"] is None
-    assert log.warnings == ["RA-308: Cannot use the result of job j1: the job printed no result."]
+    assert log.warnings == [f"RA-308: {NO_RESULT} The result is None."]
 
 
 @pytest.mark.usefixtures("_nothing_is_saved")
@@ -184,6 +190,7 @@ def test_the_event_of_an_asset_carries_the_job_and_its_duration(status: str, run
         assert events == {}
 
 
+NO_RESULT = f"Job j1 printed no result: that is the JSON between {START} and {END}."
 INFINITE = "a number that is not finite"
 LONG_INTEGER = "an integer of more than 64 bits"
 TOO_DEEP = f"lists or objects nested more than {MAX_DEPTH} deep"
@@ -201,7 +208,6 @@ def nested(depth: int) -> str:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("x\n", "the job printed no result."),
         (f"{START}1\n", f"the job printed no {END}."),
         (f"{START}x{END}\n", "it is not JSON"),
         (f'{START}"{"x" * 64_000}"{END}\n', "it has more than 64,000 characters."),
@@ -234,6 +240,44 @@ def test_what_cannot_be_used_or_stored_is_said_and_does_not_decide_the_outcome(
     (warning,) = log.warnings
     assert warning.startswith(f"RA-308: Cannot use the result of job j1: {why}")
     assert through_airflow(details) == details
+
+
+def test_a_job_without_a_result_is_told_once(run: Run, serve: Serve, log: TaskLog) -> None:
+    serve(ending("x\n"))
+    assert run(read_result=True, poke_interval=0.5)["result"] is None
+    assert log.warnings == [f"RA-308: {NO_RESULT} The result is None."]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("x\n", NO_RESULT), (f"{START}x{END}\n", "Cannot use the result of job j1: it is not JSON")]
+)
+def test_a_task_that_requires_a_result_fails_without_a_retry(text: str, why: str, run: Run, serve: Serve) -> None:
+    context = make_context()
+    serve(ending(text))
+    with pytest.raises(RayAgentResultError) as failed:
+        run(read_result="required", poke_interval=0.5, context=context)
+    assert str(failed.value).startswith(f"RA-308: {why}")
+    assert str(failed.value).endswith("The task requires a result.")
+    assert isinstance(failed.value, AirflowFailException)
+    assert failed.value.failure_kind == "program"
+    assert context["ti"].xcoms["return_value"]["status"] == "SUCCEEDED"
+
+
+def test_a_task_that_requires_a_result_gets_it(run: Run, serve: Serve) -> None:
+    serve(running(PRINTED))
+    assert run(read_result="required", poke_interval=0.5)["result"] == RESULT
+
+
+def test_a_task_that_requires_a_result_looks_again_if_the_log_could_not_be_read(run: Run, serve: Serve) -> None:
+    refused = [Refuse(500)]
+    serve(running(PRINTED, ws=refused, sse=refused, full=refused))
+    with pytest.raises(RayAgentLogsUnavailableError, match="whose log cannot be read"):
+        run(read_result="required", poke_interval=0.5)
+
+
+def test_how_a_result_is_read_is_checked() -> None:
+    with pytest.raises(RayAgentInputError, match="Unknown read_result"):
+        make_sensor(read_result="needed")
 
 
 @pytest.mark.parametrize(

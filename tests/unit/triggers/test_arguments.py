@@ -39,7 +39,7 @@ OF_A_JOB: dict[str, Any] = {
     "position": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
     "stop_job_on_kill": True,
     "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9},
-    "result_markers": ["<<", ">>"],
+    "result_markers": [["<<", ">>"]],
     "read_messages": True,
     "printed_links": ["Board"],
     "start_deadline": 1_800_000_001.5,

@@ -100,7 +100,7 @@ SENSORS = {
             "stop_job_on_kill": True,
             "log_storage": "remote",
         },
-        {"position": None, "result_markers": None, "start_deadline": None},
+        {"position": None, "result_markers": [], "start_deadline": None},
     ),
     "application": Deferrable(
         applications.make_sensor,

@@ -198,7 +198,7 @@ def test_remote_logs_that_cannot_be_loaded_are_known_by_the_setting(monkeypatch:
 
 
 def test_a_result_in_lines_that_are_lost_is_kept(story: Story) -> None:
-    story.arguments = {"result_markers": ["<<", ">>"]}
+    story.arguments = {"result_markers": [["<<", ">>"]]}
     story.job.grow('<<{"loss":\n0.5}>>\n')
     asyncio.run(_saved(story, 2))
     story.job.grow("".join(f"{line}\n" for line in LINES[:LONG]))

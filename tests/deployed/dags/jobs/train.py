@@ -10,6 +10,6 @@ epochs = int(sys.argv[1])
 for epoch in range(1, epochs + 1):
     time.sleep(1)
     print(f"epoch {epoch}: loss {0.5**epoch}")
-print("__SYNAPSE_RESULT_START__")
+print("__RAYAGENT_RESULT_START__")
 print(json.dumps({"epochs": epochs, "loss": 0.5**epochs}))
-print("__SYNAPSE_RESULT_END__")
+print("__RAYAGENT_RESULT_END__")

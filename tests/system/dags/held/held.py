@@ -14,6 +14,6 @@ while not release.exists() and count < 36_000:
     count += 1
     print(f"line {count}", flush=True)
     time.sleep(0.1)
-print("__SYNAPSE_RESULT_START__")
+print("__RAYAGENT_RESULT_START__")
 print(json.dumps({"lines": count}))
-print("__SYNAPSE_RESULT_END__", flush=True)
+print("__RAYAGENT_RESULT_END__", flush=True)
