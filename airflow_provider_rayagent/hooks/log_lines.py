@@ -94,7 +94,7 @@ class LimitedLines:
         """
         for item in items:
             if isinstance(item, Notice):
-                self._log.warning("%s", sanitize(item.text, self._follower.redact, length=MAX_NOTICE))
+                self._log.log(item.level, "%s", sanitize(item.text, self._follower.redact, length=MAX_NOTICE))
         lines = lines_in(items)
         return iter(lines) if self._limits is None else self._within(lines, self._limits)
 

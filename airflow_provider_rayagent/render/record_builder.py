@@ -103,11 +103,11 @@ class RecordBuilder:
         self._lines += 1
         self._show_progress(now)
 
-    def add_notice(self, text: str) -> None:
-        """Add a notice about the log."""
+    def add_notice(self, text: str, level: int = logging.WARNING) -> None:
+        """Add a notice about the log or the status."""
         # First what is held back, so that the notice comes after the lines that precede it.
         self._show(self._bars.flush())
-        self._records.append(Record(logging.WARNING, sanitize(text, length=MAX_NOTICE)))
+        self._records.append(Record(level, sanitize(text, length=MAX_NOTICE)))
 
     def log_was_rewritten(self) -> None:
         """Reset: the lines that follow belong to a new log."""

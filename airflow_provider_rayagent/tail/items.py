@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,9 +30,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Notice:
-    """A message about the log."""
+    """A message about the log or the status.
+
+    :param level: that of Python's logging.
+    """
 
     text: str
+    level: int = logging.WARNING
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class StatusPolling:
         """When a terminal status was received."""
         self.ended_by = float("inf")
         """The latest time at which the job may have ended."""
+        self.gives_up_at: float | None = None
+        """When polling ends if all further requests fail, too; ``None``: it has ended, or no request has failed."""
         self.give_up_reason: End | None = None
         """Why polling ended before the job did; ``None`` if it did not."""
 
@@ -178,6 +180,8 @@ class StatusPolling:
             self.give_up_reason = end
         self._backoff.record_failure(now)
         self._schedule(now, min(self._backoff.due, limit))
+        is_over = self.give_up_reason is not None
+        self.gives_up_at = None if is_over else limit if self._deadline is None else min(limit, self._deadline)
 
     def _start_limit(self, now: float) -> float | None:
         """Return when the job must have started, or ``None`` if there is no limit."""

@@ -23,6 +23,7 @@ from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
+from airflow_provider_rayagent.tail.outage import Outage
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.transport.log_responses import StreamEndedError, WholeLog
 
@@ -111,7 +112,10 @@ class Follower:
         """Number of messages received from streams, including replayed ones."""
         self.received_at = 0.0
         """When text of the log was last received, on the clock."""
-        self._status_changes: list[Item] = []
+        self._status_items: list[Item] = []
+        self._outage = Outage(job_id)
+        self._asked_at = clock()
+        """When the last request for the status was sent, on the clock."""
         self._secrets_learned_from: object = None
 
     @property
@@ -199,8 +203,8 @@ class Follower:
                 await self._wait(seconds)
             case commands.Finish(end):
                 self.end = end
-        items = [*self._status_changes, *self.tail.take()]
-        self._status_changes.clear()
+        items = [*self._status_items, *self.tail.take()]
+        self._status_items.clear()
         return items
 
     async def _close(self) -> None:
@@ -215,6 +219,7 @@ class Follower:
         raise NotImplementedError
 
     async def _get_status(self) -> None:
+        self._asked_at = self.clock()
         try:
             # One try: while a request is repeated here, no log is read. The tail has pauses of its own.
             job = await self._client.ask(self._service.get_job(self.job_id), tries=1)
@@ -315,9 +320,10 @@ class Follower:
             self.on_status_failed(RayAgentResponseError(f"The details of job {self.job_id} have no status."))
             return
         self.error = None
+        self._status_items += self._outage.ended()
         self._learn_secrets(job)
         if self.job is None or self.job.get("status") != status:
-            self._status_changes.append(JobStatusChanged(job))
+            self._status_items.append(JobStatusChanged(job))
         self.job = job
         terminal = jobs.has_ended(job)
         ended_ago = self._seconds_since_end(job) if terminal else 0.0
@@ -339,8 +345,13 @@ class Follower:
     def on_status_failed(self, error: RayAgentError) -> None:
         """Process a failure to get the job's details."""
         self.error = error
+        status, now = self.tail.status, self.clock()
         if isinstance(error, RayAgentNotFoundError):
-            self.tail.status.missing(self.clock())
-        else:
-            absent = self._may_come_and_go and isinstance(error, RayAgentAbsentError)
-            self.tail.status.failed(self.clock(), permanent=is_permanent(error), absent=absent)
+            self._status_items += self._outage.ended()
+            status.missing(now)
+            return
+        absent = self._may_come_and_go and isinstance(error, RayAgentAbsentError)
+        status.failed(now, permanent=is_permanent(error), absent=absent)
+        self._status_items += self._outage.failed(
+            self._asked_at, now, error.code, error.detail, until=status.gives_up_at, time=time.time()
+        )
