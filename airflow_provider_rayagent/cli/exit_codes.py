@@ -11,7 +11,7 @@ from enum import IntEnum
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException
 from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_rayagent.errors.service_errors import (
@@ -113,9 +113,6 @@ def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
     except RayAgentError as error:
         report(str(error))
         code = exit_code_of(error)
-    except AirflowNotFoundException:
-        report(f"There is no connection {sanitize(args.conn_id)}: create it, or name another one with --conn-id.")
-        code = ExitCode.INVALID
     except AirflowException as error:
         report(sanitize(str(error)))
         code = ExitCode.INVALID

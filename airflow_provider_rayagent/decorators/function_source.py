@@ -8,8 +8,9 @@ import dis
 import inspect
 import linecache
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -79,12 +80,34 @@ def _check_names(function: FunctionType) -> None:
     outside += sorted(_global_names(function) - {function.__name__})
     if not outside:
         return
-    are_modules = all(isinstance(function.__globals__.get(each), ModuleType) for each in outside)
-    remedy = "import it in the function" if are_modules else "define it in the function, or pass its value"
+    values = {**function.__globals__, **_enclosed(function)}
+    imported = [each for each in outside if _is_imported(values.get(each), function)]
+    others = [each for each in outside if each not in imported]
+    remedies = {"import {} in the function": imported, "define {} in the function, or pass its value": others}
+    remedy = "; ".join(
+        text.format("it" if names == outside else ", ".join(names)) for text, names in remedies.items() if names
+    )
     raise RayAgentInputError(
         f"The function {function.__name__} of @task.ray uses {', '.join(outside)} of the DAG file, which the cluster "
         f"does not have: {remedy}."
     )
+
+
+def _enclosed(function: FunctionType) -> dict[str, Any]:
+    """Return the variables that a function uses of a function around it."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        # A cell is empty until its variable is assigned.
+        with suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
+
+
+def _is_imported(value: Any, function: FunctionType) -> bool:
+    """Return whether a value comes from another module than a function does."""
+    if isinstance(value, ModuleType):
+        return True
+    return isinstance(value, (type, FunctionType, BuiltinFunctionType)) and value.__module__ != function.__module__
 
 
 def _global_names(function: FunctionType) -> set[str]:

@@ -7,7 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentStreamLimitError
-from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
+from airflow_provider_rayagent.hooks.connection import (
+    config_from_connection,
+    config_with_timeout,
+    missing_as_config_error,
+)
 from airflow_provider_rayagent.hooks.log_lines import LimitedLines, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugin_methods import PluginMethods
 from airflow_provider_rayagent.hooks.service_hook import ServiceHook
@@ -63,7 +67,8 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         if self._client is None:
             from asgiref.sync import sync_to_async
 
-            connection = await self.aget_connection(self.rayagent_conn_id)
+            with missing_as_config_error(self.rayagent_conn_id):
+                connection = await self.aget_connection(self.rayagent_conn_id)
             # In a thread: on the event loop mask_secret() may silently fail to reach the supervisor, which masks logs.
             config = await sync_to_async(config_from_connection)(connection, self.cluster)
             pool = await asyncio.to_thread(_load_transport)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.connection.config import ServiceConfig, read_config
 from airflow_provider_rayagent.connection.permitted_files import (
@@ -19,6 +20,10 @@ from airflow_provider_rayagent.connection.permitted_files import (
 )
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.services.plugins import validate_timeout_pair
+from airflow_provider_rayagent.services.validation import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _API_SERVER = "airflow.api_fastapi.main"
 """The module of the API server, which nothing else imports (``airflow/cli/commands/api_server_command.py``)."""
@@ -61,6 +66,23 @@ def config_from_connection(connection: Any, cluster: object = None, *, is_test: 
     for form in config.redact.forms:
         mask_secret(form)
     return config
+
+
+@contextmanager
+def missing_as_config_error(conn_id: str) -> Iterator[None]:
+    """Raise our error, which has a code, instead of Airflow's for a connection that does not exist.
+
+    :raises RayAgentConfigError: for an ``AirflowNotFoundException``.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        yield
+    except AirflowNotFoundException:
+        raise RayAgentConfigError(
+            f"There is no Airflow connection {shown(conn_id)}: create it, with the type Ray agent (rayagent), or name "
+            "another one."
+        ) from None
 
 
 def permitted_folders(option: str) -> PermittedFolders:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
-from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
+from airflow_provider_rayagent.hooks.connection import (
+    config_from_connection,
+    config_with_timeout,
+    missing_as_config_error,
+)
 from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.services.call import finish
@@ -86,7 +90,8 @@ class RayAgentHook(ServiceHook):
         return self._read_config()
 
     def _read_config(self, *, is_test: bool = False) -> ServiceConfig:
-        connection = self.get_connection(self.rayagent_conn_id)
+        with missing_as_config_error(self.rayagent_conn_id):
+            connection = self.get_connection(self.rayagent_conn_id)
         config = config_from_connection(connection, self.cluster, is_test=is_test)
         if config.verify is False:
             text = coded(

@@ -28,7 +28,7 @@ def test_a_connection_in_airflows_database_is_found(tmp_path: Path) -> None:
         missing = airflow("rayagent", "jobs", env=env)
     assert (done.returncode, done.stdout) == (0, "one\n")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr.startswith("There is no connection rayagent_default: create it")
+    assert missing.stderr.startswith("RA-208: There is no Airflow connection 'rayagent_default': create it")
 
 
 def test_log_messages_and_warnings_do_not_mix_with_the_output(tmp_path: Path) -> None:

@@ -57,6 +57,10 @@ def uses_values() -> Any:
     return [each for each in path if json.dumps(LIMIT)]
 
 
+def uses_a_class_of_another_module() -> Any:
+    return RayAgentInputError(str(LIMIT))
+
+
 def uses_in_a_class() -> Any:
     class Row:
         limit = LIMIT
@@ -70,6 +74,15 @@ def sum(rows: list[int]) -> int:  # noqa: A001 - as of a package whose names hid
 
 def uses_a_hidden_builtin() -> Any:
     return sum([1])
+
+
+def import_around_it() -> Any:
+    import csv
+
+    def uses_an_import() -> Any:
+        return csv.reader
+
+    return uses_an_import
 
 
 def nested(bucket: str) -> Any:
@@ -91,7 +104,12 @@ def wrapped(*arguments: Any) -> Any: ...
     ("function", "words"),
     [
         (uses_a_module, "uses_a_module of @task.ray uses json of the DAG file, .* not have: import it in the function"),
-        (uses_values, "uses LIMIT, json, path of the DAG file, .* define it in the function, or pass its value"),
+        (import_around_it(), "uses csv of the DAG file, .* not have: import it in the function"),
+        (
+            uses_values,
+            "uses LIMIT, json, path of .*: import json in the function; define LIMIT, path in the function, or pass",
+        ),
+        (uses_a_class_of_another_module, "import RayAgentInputError in the function; define LIMIT in the"),
         (uses_in_a_class, "uses LIMIT of"),
         (uses_a_hidden_builtin, "uses sum of the DAG file"),
         (nested("b"), "uses bucket of the DAG file"),

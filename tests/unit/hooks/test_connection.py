@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -12,7 +13,7 @@ import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentConnectionError, RayAgentError
 from airflow_provider_rayagent.hooks.connection import config_from_connection
-from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from tests.scripted import Job, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN, task_log
@@ -30,6 +31,19 @@ def make_connection(**overrides: Any) -> Any:
     return SimpleNamespace(
         **{"host": "agent", "port": None, "schema": None, "password": TOKEN, "extra": None, **overrides}
     )
+
+
+def test_a_missing_connection_is_an_error_with_a_code_that_names_it() -> None:
+    words = "There is no Airflow connection 'nowhere': create it, with the type Ray agent"
+    with pytest.raises(RayAgentConfigError, match=words):
+        RayAgentHook("nowhere").list_jobs()
+
+    async def ask() -> None:
+        async with RayAgentAsyncHook("nowhere") as hook:
+            await hook.list_jobs()
+
+    with pytest.raises(RayAgentConfigError, match=words):
+        asyncio.run(ask())
 
 
 @pytest.mark.parametrize(
