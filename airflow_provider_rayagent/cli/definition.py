@@ -5,6 +5,8 @@ Every ``airflow`` command loads this module, which therefore imports nothing els
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow.cli.cli_config import (
     ARG_OUTPUT,
     ARG_VERBOSE,
@@ -15,6 +17,9 @@ from airflow.cli.cli_config import (
     lazy_load_command,
     positive_int,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # This and STATUSES are copies, since an import would slow down every command; a test compares them with the originals.
 DEFAULT_CONN_ID = "rayagent_default"
@@ -57,17 +62,23 @@ _OLDER_THAN = Arg(
     type=positive_int(allow_zero=False),
     metavar="DAYS",
 )
+_CODE = Arg(("code",), help="The code, such as RA-206")
 _EXIT_CODES = """\
 Exit codes: 0 success (logs -f: the job SUCCEEDED); 1 the job FAILED, a stop or a deletion was not confirmed, or
 doctor found something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 4 the job does not exist;
-5 the service cannot be reached, or answered with an error; 6 the service cannot do this; 130 Ctrl-C.
+5 the service cannot be reached, or answered with an error; 6 the service cannot do this; 7 the output cannot be
+written; 130 Ctrl-C; 141 the reader of the output has ended.
 """
 
 
-def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
+def _command(name: str, help_text: str, *args: Arg, service: Sequence[Arg] = (_CONN_ID, _CLUSTER)) -> ActionCommand:
+    """Return the definition of a command.
+
+    :param service: options that name the service which it asks.
+    """
     function = lazy_load_command(f"airflow_provider_rayagent.cli.subcommands.{name}")
     return ActionCommand(
-        name=name, help=help_text, func=function, args=(*args, _CONN_ID, _CLUSTER, ARG_VERBOSE), epilog=_EXIT_CODES
+        name=name, help=help_text, func=function, args=(*args, *service, ARG_VERBOSE), epilog=_EXIT_CODES
     )
 
 
@@ -89,6 +100,7 @@ def get_commands() -> list[GroupCommand]:
                 _command("gpus", "List the GPUs of the cluster, and how many are free", ARG_OUTPUT),
                 _command("apps", "List the Serve applications", ARG_OUTPUT),
                 _command("doctor", "Check the connection step by step; say what to correct", _DOCTOR_JOB_ID),
+                _command("explain", "Say what a code in a message means, and what to do", _CODE, service=()),
             ),
         )
     ]

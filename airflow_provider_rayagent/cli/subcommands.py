@@ -186,6 +186,15 @@ def doctor(args: Namespace) -> ExitCode:
     return ExitCode.SUCCESS if is_ok else ExitCode.FAILED
 
 
+@command
+def explain(args: Namespace) -> ExitCode:
+    """Print what the documentation says of a code."""
+    from airflow_provider_rayagent.cli.code_sections import section_of
+
+    sys.stdout.write(f"{section_of(args.code)}\n")
+    return ExitCode.SUCCESS
+
+
 def _hook(args: Namespace) -> RayAgentHook:
     return RayAgentHook(args.conn_id, cluster=args.cluster)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,12 @@ from airflow_provider_rayagent.cli import subcommands
 from airflow_provider_rayagent.cli.definition import DEFAULT_CONN_ID, STATUSES, get_commands
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.text.codes import Code
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Airflow
 
-NAMES = ("jobs", "logs", "stop", "orphans", "clean", "nodes", "gpus", "apps", "doctor")
+NAMES = ("jobs", "logs", "stop", "orphans", "clean", "nodes", "gpus", "apps", "doctor", "explain")
 TABLES = ("jobs", "orphans", "nodes", "gpus", "apps")
 
 
@@ -34,8 +36,7 @@ def test_defaults_and_choices_are_those_of_the_code() -> None:
 def test_every_command_takes_a_connection_and_explains_its_exit_codes(name: str, airflow: Airflow) -> None:
     done = airflow(name, "--help")
     assert done.code == 0
-    assert "--conn-id" in done.out
-    assert "--cluster" in done.out
+    assert ("--conn-id" in done.out) == ("--cluster" in done.out) == (name != "explain")
     assert "Exit codes: 0 success" in done.out
     assert ("--output" in done.out) == (name in TABLES)
 
@@ -43,3 +44,26 @@ def test_every_command_takes_a_connection_and_explains_its_exit_codes(name: str,
 @pytest.mark.parametrize("arguments", [("logs",), ("jobs", "--limit", "0"), ("jobs", "--status", "LOST"), ("no",)])
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], airflow: Airflow) -> None:
     assert airflow(*arguments).code == 2
+
+
+@pytest.mark.parametrize("code", ["RA-206", "ra-206", "206", "RA206"])
+def test_a_code_is_explained(code: str, airflow: Airflow) -> None:
+    done = airflow("explain", code)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("RA-206\n\nService or a proxy restarts (502 to 504)")
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_the_section_of_each_code_is_plain_text_without_the_next_one(code: Code, airflow: Airflow) -> None:
+    done = airflow("explain", code.value)
+    heading, _, text = done.out.partition("\n\n")
+    assert heading == code.value
+    assert text.strip()
+    assert not re.search(r"\]\(|\{class\}|^#|^\(.*\)=$|[*`]", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", ["RA-999", "", "help", "RA-206\n### RA-207", "\ud800"])
+def test_an_unknown_code_is_an_error(code: str, airflow: Airflow) -> None:
+    done = airflow("explain", code)
+    assert done.code == 2
+    assert done.err.startswith("RA-601: There is no code ")
