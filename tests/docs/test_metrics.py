@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.metrics.names import METRICS, VALUES
+from airflow_provider_rayagent.metrics.names import METRICS, TEAM, VALUES
 from tests.docs.conftest import PAGES
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.metrics.names import Metric
 
 PAGE = (PAGES / "operations.md").read_text(encoding="utf-8")
-TRIGGERERS = "airflow_triggerer_heartbeat"
-"""Airflow's own metric, as statsd_exporter names it."""
+OF_AIRFLOW = {"airflow_triggerer_heartbeat", "airflow_triggerer_capacity_left"}
+"""Airflow's own metrics, as statsd_exporter names them."""
 SUFFIX = "_bucket"
 """What Prometheus adds to the name of a histogram."""
 
@@ -66,7 +66,7 @@ def assert_tags_exist(expression: str) -> None:
     labels = [label for group in re.findall(r"by \(([^)]+)\)", expression) for label in group.split(", ")]
     labels += re.findall(r"[{,]\s*(\w+)=", expression)
     assert labels
-    assert set(labels) <= tags | {"le"}
+    assert set(labels) <= tags | {"le", TEAM}
 
 
 def test_the_page_has_each_metric_with_its_type_and_tags() -> None:
@@ -98,8 +98,10 @@ def test_the_dashboard_shows_each_metric_of_the_data_source_that_is_chosen() -> 
     sources = [part["datasource"] for panel in panels for part in (panel, *panel["targets"])]
     variables = {each["name"]: each for each in dashboard["templating"]["list"]}
     assert (variables["datasource"]["type"], variables["datasource"]["query"]) == ("datasource", "prometheus")
-    assert {source["uid"] for source in (*sources, variables["conn_id"]["datasource"])} == {"${datasource}"}
-    assert names_in(variables["conn_id"]["query"]) <= set(NAMES)
+    for name in ("conn_id", TEAM):
+        assert {source["uid"] for source in (*sources, variables[name]["datasource"])} == {"${datasource}"}
+        assert names_in(variables[name]["query"]) <= set(NAMES)
+        assert all(f'{name}=~"${name}"' in expression for expression in expressions)
 
 
 def test_the_alert_rules_use_metrics_and_values_that_exist_and_are_on_the_page() -> None:
@@ -108,11 +110,11 @@ def test_the_alert_rules_use_metrics_and_values_that_exist_and_are_on_the_page()
     for alert in alerts:
         assert set(alert) - {"for"} == {"alert", "expr", "labels", "annotations"}
         assert alert["labels"]["severity"] in ("critical", "warning")
-        assert set(re.findall(r"\bairflow_\w+(?=[{\[)])", alert["expr"])) - {TRIGGERERS} <= {
+        assert set(re.findall(r"\bairflow_\w+(?=[{\[)])", alert["expr"])) - OF_AIRFLOW <= {
             *NAMES,
             *(name + SUFFIX for name in NAMES),
         }
-        if TRIGGERERS not in alert["expr"]:
+        if not any(name in alert["expr"] for name in OF_AIRFLOW):
             assert names_in(alert["expr"])
             assert_tags_exist(alert["expr"])
         assert set(re.findall(r'status="(\w+)"', alert["expr"])) <= set(VALUES["status"])
