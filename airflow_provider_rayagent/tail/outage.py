@@ -40,7 +40,8 @@ class Outage:
             return []
         self._is_reported = True
         last = shown_clock(1000 * (time + until - now))
-        text = f"The status of job {self._job_id} cannot be read: {detail} The job is not affected; trying until"
+        why = detail if detail.endswith((".", "?")) else f"{detail}."
+        text = f"The status of job {self._job_id} cannot be read: {why} The job is not affected; trying until"
         return [Notice(coded(code, f"{text} {last}."))]
 
     def ended(self) -> list[Notice]:
