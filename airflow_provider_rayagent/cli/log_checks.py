@@ -10,6 +10,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.service import OpenLiveLog
+from airflow_provider_rayagent.text.sentences import sentence
 from airflow_provider_rayagent.transport.live_logs import open_stream
 from airflow_provider_rayagent.transport.log_responses import StreamEndedError, opened_log
 
@@ -74,7 +75,9 @@ async def _check_stream(
     try:
         stream = await open_stream(client, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
     except RayAgentError as error:
-        return Finding(check, Result.PROBLEM, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
+        return Finding(
+            check, Result.PROBLEM, f"The stream cannot be opened: {sentence(error.detail)} {_REMEDIES[check]}"
+        )
     # A stream without text says nothing for as long as the job is silent, so waiting would prove nothing.
     if not has_text:
         await stream.aclose()

@@ -19,6 +19,7 @@ from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.services.service import REJECTED
+from airflow_provider_rayagent.text.sentences import sentence
 from airflow_provider_rayagent.transport.other_service import identity_of
 from airflow_provider_rayagent.transport.responses import brief
 
@@ -76,12 +77,13 @@ def explain_failure(client: BlockingServiceClient, error: RayAgentError) -> str:
     """Return what to correct: the proxy, the service, the token or the tenant."""
     config = client.config
     if error.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return f"{error.detail} Correct user and password of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."
-    is_refusal = isinstance(error, RayAgentHTTPError) and error.status_code in REJECTED
-    if not is_refusal and not isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
-        return error.detail
-    if is_refusal:
+        return (
+            f"{sentence(error.detail)} Correct user and password of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."
+        )
+    if isinstance(error, RayAgentHTTPError) and error.status_code in REJECTED:
         return _explain_refusal(client, error.status_code)
+    if not isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
+        return error.detail
     what = f"The server at {config.base_url} is not {config.service.description}"
     return f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
 

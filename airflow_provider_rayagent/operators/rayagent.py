@@ -26,6 +26,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.deferring import TIMEOUT_MARGIN
 from airflow_provider_rayagent.tasks.waiting_operator import RequestWaitingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sentences import sentence
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.waits.application_wait import ApplicationOutcome, ApplicationWait, find_application
 from airflow_provider_rayagent.waits.waiting import WaitResult
@@ -65,7 +66,7 @@ class _IdempotentOperator(RequestWaitingOperator):
             raise error
         if choice == "skip":
             raise AirflowSkipException(error.detail)
-        self.log.info("%s Nothing to do.", error.detail)
+        self.log.info("%s Nothing to do.", sentence(error.detail))
 
     def _status(self, seen: Mapping[str, Any] | None) -> str | None:
         """Return the status of a job or application, sanitized for the task log and XCom; ``None`` if it has none."""

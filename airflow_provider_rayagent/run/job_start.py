@@ -124,13 +124,13 @@ class JobStart:
         :raises RayAgentError: if the job cannot be started, or the task was killed.
         """
         self._place = self._find_place()
-        finder, (run, job) = self._patience.call(lambda: self._find(base_id))
+        finder, run, job = self._patience.call(lambda: self._find(base_id))
         if job is None:
             return self._start(run, finder.resume_env_vars())
         run.found_pending = finder.was_pending
         return run
 
-    def _find(self, base_id: str | None) -> tuple[JobFinder, tuple[JobRun, Mapping[str, Any] | None]]:
+    def _find(self, base_id: str | None) -> tuple[JobFinder, JobRun, Mapping[str, Any] | None]:
         # A new one each time: it counts the jobs that it has seen.
         finder = JobFinder(
             self._client,
@@ -142,7 +142,7 @@ class JobStart:
             check=self._work.check,
             claim=self._claim,
         )
-        return finder, finder.find(base_id)
+        return finder, *finder.find(base_id)
 
     def _find_place(self) -> Place:
         """Return where the job is to be found, after waiting for a cluster that is not there yet.

@@ -10,6 +10,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.errors.transience import is_transient
 from airflow_provider_rayagent.tail.backoff import pause_after
 from airflow_provider_rayagent.text.codes import coded
+from airflow_provider_rayagent.text.sentences import sentence
 from airflow_provider_rayagent.text.times import shown_clock
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Patience:
                     until = now + self._seconds
                     last = shown_clock(1000 * (time.time() + self._seconds))
                     text = coded(error.code, "%s Trying again until %s.")
-                    self._log.warning(text, error.detail, last)
+                    self._log.warning(text, sentence(error.detail), last)
                 failures += 1
                 pause = min(pause_after(failures, FIRST_PAUSE, MAX_PAUSE, random.random()), until - now)  # noqa: S311
             else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.items import Notice
 from airflow_provider_rayagent.text.codes import coded
+from airflow_provider_rayagent.text.sentences import sentence
 from airflow_provider_rayagent.text.times import shown_clock
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ class Outage:
             return []
         self._is_reported = True
         last = shown_clock(1000 * (time + until - now))
-        why = detail if detail.endswith((".", "?")) else f"{detail}."
-        text = f"The status of job {self._job_id} cannot be read: {why} The job is not affected; trying until"
-        return [Notice(coded(code, f"{text} {last}."))]
+        why = f"The status of job {self._job_id} cannot be read: {sentence(detail)}"
+        return [Notice(coded(code, f"{why} The job is not affected; trying until {last}."))]
 
     def ended(self) -> list[Notice]:
         """Process an answer of the service; return what there is to report."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, LogUnreadable, Notice, Progress
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sentences import sentence
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.text_reader import TextReader
@@ -81,7 +82,7 @@ class Output:
             self._unreadable_reported = True
             self._add_notice(
                 Code.LOG_UNREADABLE,
-                f"The job's log cannot be read: {detail} Its status is still being monitored.",
+                f"The job's log cannot be read: {sentence(detail)} Its status is still being monitored.",
                 LogUnreadable,
             )
 

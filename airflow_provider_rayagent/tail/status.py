@@ -47,8 +47,6 @@ class StatusPolling:
         """When a terminal status was received."""
         self.ended_by = float("inf")
         """The latest time at which the job may have ended."""
-        self.gives_up_at: float | None = None
-        """When polling ends if all further requests fail, too; ``None``: it has ended, or no request has failed."""
         self.give_up_reason: End | None = None
         """Why polling ended before the job did; ``None`` if it did not."""
 
@@ -155,8 +153,8 @@ class StatusPolling:
             self.give_up_reason = end
         self._schedule(now, min(now + self._settings.poll_interval, limit))
 
-    def failed(self, now: float, *, permanent: bool, absent: bool = False) -> None:
-        """Process a failed request.
+    def failed(self, now: float, *, permanent: bool, absent: bool = False) -> float | None:
+        """Process a failed request. Return when polling ends if all further ones fail, too; ``None``: it has ended.
 
         :param permanent: whether a retry cannot succeed (a rejected token); if so, a failed first request is the last.
         :param absent: whether it has failed since the cluster, which may come and go, is not there.
@@ -180,8 +178,9 @@ class StatusPolling:
             self.give_up_reason = end
         self._backoff.record_failure(now)
         self._schedule(now, min(self._backoff.due, limit))
-        is_over = self.give_up_reason is not None
-        self.gives_up_at = None if is_over else limit if self._deadline is None else min(limit, self._deadline)
+        if self.give_up_reason is not None:
+            return None
+        return limit if self._deadline is None else min(limit, self._deadline)
 
     def _start_limit(self, now: float) -> float | None:
         """Return when the job must have started, or ``None`` if there is no limit."""

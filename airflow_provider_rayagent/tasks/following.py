@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.job_links import JobLinks
     from airflow_provider_rayagent.metrics.names import Mode
-    from airflow_provider_rayagent.render.result import Markers
     from airflow_provider_rayagent.run.follow_options import FollowOptions
     from airflow_provider_rayagent.run.job_run import JobRun
     from airflow_provider_rayagent.services.jobs import JobSummary
@@ -305,8 +304,10 @@ class JobFollowingOperator(DeferringOperator):
     def _follow_options(self, job_id: str) -> FollowOptions:  # noqa: ARG002 - for the operators that start it
         from airflow_provider_rayagent.metrics.stats import team_of_task
         from airflow_provider_rayagent.render.record_builder import DisplaySettings
+        from airflow_provider_rayagent.render.result import RESULT_MARKERS
         from airflow_provider_rayagent.run.follow_options import FollowOptions
 
+        markers = RESULT_MARKERS if self.result_markers is None else (self.result_markers,)
         return FollowOptions(
             forward_logs=self.forward_logs,
             protocol=self.protocol,
@@ -321,7 +322,7 @@ class JobFollowingOperator(DeferringOperator):
                 progress_interval=self.progress_interval,
                 max_lines=self.max_lines,
             ),
-            result_markers=self._markers() if self.read_result else (),
+            result_markers=markers if self.read_result else (),
             read_messages=self.read_messages,
             printed_links=tuple(self.printed_links),
             log_storage=self.log_storage,
@@ -330,11 +331,6 @@ class JobFollowingOperator(DeferringOperator):
             stall_stacks=self.stall_stacks,
             team_name=team_of_task(),
         )
-
-    def _markers(self) -> tuple[Markers, ...]:
-        from airflow_provider_rayagent.render.result import RESULT_MARKERS
-
-        return RESULT_MARKERS if self.result_markers is None else (self.result_markers,)
 
     def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
         while outcome.end is End.STALLED:

@@ -351,7 +351,7 @@ class Follower:
             status.missing(now)
             return
         absent = self._may_come_and_go and isinstance(error, RayAgentAbsentError)
-        status.failed(now, permanent=is_permanent(error), absent=absent)
+        until = status.failed(now, permanent=is_permanent(error), absent=absent)
         self._status_items += self._outage.failed(
-            self._asked_at, now, error.code, error.detail, until=status.gives_up_at, time=time.time()
+            self._asked_at, now, error.code, error.detail, until=until, time=time.time()
         )

@@ -69,7 +69,8 @@ def calling(log: TaskLog, *outcomes: object, seconds: float = 60.0, raise_if_kil
 def test_what_fails_for_a_while_is_told_once_and_so_is_that_it_works_again(log: TaskLog) -> None:
     assert calling(log, UNREACHABLE, UNREACHABLE, RayAgentConnectionError("It broke."), 7) == (7, 4)
     (trying,) = log.warnings
-    assert trying.startswith("RA-201: ")
+    assert TRYING.fullmatch(trying)
+    assert trying.startswith(f"RA-201: {WHY} Trying again until ")
     assert log.messages[1:] == [AGAIN]
 
 
