@@ -13,7 +13,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
@@ -71,6 +71,25 @@ class RayAgentHistoryLink(_PageLink):
 LINKS = (RayAgentJobLink(), RayAgentMetricsLink(), RayAgentLogsLink(), RayAgentHistoryLink())
 XCOM_KEYS = {link.field: link.xcom_key for link in LINKS}
 """Where Airflow looks for the links, by the connection's field."""
+_ANY_TRY: Any = None
+"""No link here depends on the try."""
+
+
+class JobLinkButtons:
+    """The ``operator_extra_links`` of an operator; once it knows its job, only those with a URL.
+
+    At the end of a run, Airflow pushes an XCom for each, even if the URL is empty (``finalize`` in
+    ``airflow/sdk/execution_time/task_runner.py``).
+    """
+
+    def __get__(self, operator: Any, owner: object) -> Collection[BaseOperatorLink]:
+        links = LINKS if operator is None else vars(operator).get("_link_buttons", LINKS)
+        if getattr(operator, "job_links", None) is None:
+            return tuple(links)
+        return tuple(link for link in links if link.get_link(operator, ti_key=_ANY_TRY))
+
+    def __set__(self, operator: Any, links: Collection[BaseOperatorLink]) -> None:
+        vars(operator)["_link_buttons"] = links
 
 
 def links_of(operator: Any, job_id: str | None = None) -> JobLinks:

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.exceptions import RayAgentJobMissingError, RayAgentNotFoundError
-from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
+from airflow_provider_rayagent.links.rayagent import JobLinkButtons, links_of, push_links
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.run.outcome import Outcome, lost_with_cluster
@@ -95,7 +95,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id", "cluster")
-    operator_extra_links = LINKS
+    operator_extra_links = JobLinkButtons()
     ui_color = "#f9e2d2"
 
     def __init__(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.connection.page_urls import has_plain_host, is_web_page
-from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
+from airflow_provider_rayagent.render.prefixes import own_text
 from airflow_provider_rayagent.render.printed_json import (
     ALTERED,
     InvalidOutputError,
@@ -50,7 +50,7 @@ MAX_PROGRESS_TEXT = 200
 class Message(NamedTuple):
     """A message that a line contains.
 
-    :param kind: ``xcom``, ``asset``, ``progress`` or ``link``; empty if the message is invalid.
+    :param kind: ``xcom``, ``asset``, ``progress``, ``link`` or ``result``; empty if the message is invalid.
     :param problem: why it is invalid.
     """
 
@@ -233,9 +233,7 @@ def _copies(extras: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 def _message_in(text: str) -> str | None:
     """Return the JSON of the message that a line begins with, ``None`` if it is no message."""
-    _, own = split_process(text)
-    rest = text_after_bar(own)
-    own = own if rest is None else rest
+    own = own_text(text)
     return own.removeprefix(MARKER) if own.startswith(MARKER) else None
 
 

@@ -33,6 +33,13 @@ def split_process(line: str) -> tuple[str, str]:
     return process, line
 
 
+def own_text(line: str) -> str:
+    """Return what the program has printed in a line: without the process and an unfinished progress bar before it."""
+    _, own = split_process(line)
+    rest = text_after_bar(own)
+    return own if rest is None else rest
+
+
 def text_after_bar(text: str) -> str | None:
     """Return what a text has after an unfinished progress bar, ``None`` if it does not begin with one."""
     bar = BAR.match(text) if "%|" in text else None

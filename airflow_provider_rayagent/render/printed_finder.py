@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_rayagent.render.messages import MessageFinder
+from airflow_provider_rayagent.render.messages import Message, MessageFinder
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.render.messages import Message
     from airflow_provider_rayagent.render.result import Markers
     from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -56,9 +55,14 @@ class PrintedFinder:
         """Whether it has got every line of the log, so that another search would find the same."""
 
     def feed(self, line: str) -> Message | None:
-        """Search the next line, or the next piece of a long one; return the message that it completes."""
+        """Search the next line, or the next piece of a long one; return the message that it completes.
+
+        A line that is a usable result and nothing else is one, too.
+        """
         if self.result is not None and self.result.feed(line):
             self._on_result()
+            if self.result.is_whole_line(line):
+                return Message("result")
         return self.messages.feed(line) if self._reads_messages else None
 
     def state(self) -> PrintedState:

@@ -29,12 +29,14 @@ class DisplaySettings:
     :param progress_interval: seconds between two states of a progress bar; ``None``: show all states. For bars that
         are redrawn with ``\\r`` the tail needs the same value: ``TailSettings.progress_interval``.
     :param max_lines: number of lines to show; ``None``: all.
+    :param markers: show the lines that the job prints for Airflow alone.
     """
 
     levels: bool = True
     colors: bool = True
     progress_interval: float | None = 5.0
     max_lines: int | None = None
+    markers: bool = False
 
 
 class Record(NamedTuple):
@@ -95,13 +97,13 @@ class RecordBuilder:
             self._records.append(self._job_record(logging.INFO, text))
 
     def add_reported_progress(self, text: str, now: float) -> None:
-        """Add a line in which the job reports its progress: at most one a minute is shown, and the last one.
-
-        :param text: what to show for it.
-        """
+        """Add the progress that the job reports: at most one a minute is shown, and the last one."""
         self._progress = text
-        self._lines += 1
         self._show_progress(now)
+
+    def hide_line(self) -> None:
+        """Count a line of the job that is not shown."""
+        self._lines += 1
 
     def add_notice(self, text: str, level: int = logging.WARNING) -> None:
         """Add a notice about the log or the status."""
@@ -114,9 +116,14 @@ class RecordBuilder:
         self._show(self._bars.flush())
         self._lines = 0
 
-    def add_message(self, level: int, text: str, now: float) -> None:
-        """Add a message about the job."""
-        self._show(self._bars.overdue(now))
+    def add_message(self, level: int, text: str, now: float, *, is_last: bool = False) -> None:
+        """Add a message about the job.
+
+        :param is_last: whether all lines of the job precede it.
+        """
+        self._show(self._bars.flush() if is_last else self._bars.overdue(now))
+        if is_last:
+            self._show_progress(math.inf)
         self._records.append(Record(level, text))
 
     def take(self, now: float) -> list[Record]:

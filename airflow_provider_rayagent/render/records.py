@@ -11,7 +11,7 @@ from airflow_provider_rayagent.render.printed_finder import PrintedFinder
 from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
-from airflow_provider_rayagent.tail.lines import map_text
+from airflow_provider_rayagent.tail.lines import Piece, map_text
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import MAX_NOTICE, sanitize
@@ -43,6 +43,7 @@ class JobRecords:
     :param credentials: the secrets of the connection; no others are redacted in results and messages, which are data.
     :param where: URL of the agent.
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
+    :param names_entrypoint: whether the first status has the entrypoint.
     :param on_result: called when the lines contain a complete result.
     """
 
@@ -58,10 +59,12 @@ class JobRecords:
         credentials: Redactor = NO_SECRETS,
         where: str = "",
         position: LogPosition | None = None,
+        names_entrypoint: bool = True,
         on_result: Callable[[], object] = lambda: None,
     ) -> None:
         self._job_id = job_id
         self._builder = RecordBuilder(settings, position)
+        self._shows_markers = (settings or DisplaySettings()).markers
         self._shown = shown
         self._redact = redact
         self._where = where
@@ -71,6 +74,8 @@ class JobRecords:
         self.printed = self._new_finder(state=position)
         """What the job has printed for Airflow so far."""
         self._problems = 0
+        self._names_entrypoint = names_entrypoint
+        self._is_first_status = position is None
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     @property
@@ -90,16 +95,7 @@ class JobRecords:
         for item in items:
             match item:
                 case LogLines(lines):
-                    for text in lines:
-                        # As it was printed: a secret may be a word of the markers, or a part of a number.
-                        message = self.printed.feed(text)
-                        # Before everything else, so that neither a record nor the last lines can contain a secret.
-                        line = map_text(text, self._redact)
-                        last.append(line)
-                        if message is not None:
-                            self._add_message(message, line, now)
-                        elif self._shown:
-                            builder.add_line(line, now)
+                    self._add_lines(lines, last, now)
                 case Progress(text):
                     # The line is not complete, and neither may be a secret at its end.
                     builder.add_progress(self._redact.redact_partial(text))
@@ -133,22 +129,45 @@ class JobRecords:
         """Return the position from which a successor can continue, as JSON primitives; :class:`Cursor` reads it too."""
         return {**self._builder.position(cursor), **self.printed.state()}
 
-    def _add_message(self, message: Message, line: str, now: float) -> None:
-        if self._shown:
-            if message.kind == "progress":
-                text = sanitize(f"Progress: {self.printed.messages.progress}")
-                self._builder.add_reported_progress(text, now)
-            else:
+    def _add_lines(self, lines: Sequence[str], last: deque[str], now: float) -> None:
+        for text in lines:
+            # As it was printed: a secret may be a word of the markers, or a part of a number.
+            message = self.printed.feed(text)
+            # The first pieces of a long line are shown before it is known to be a message.
+            if message is not None and message.kind and not self._shows_markers and not isinstance(text, Piece):
+                self._hide_message(message, now)
+                continue
+            # Before everything else, so that neither a record nor the last lines can contain a secret.
+            line = map_text(text, self._redact)
+            last.append(line)
+            if self._shown:
                 self._builder.add_line(line, now)
-        if message.problem and self._problems < MAX_PROBLEMS:
+            if message is not None and message.problem:
+                self._warn_of(message.problem, now)
+
+    def _hide_message(self, message: Message, now: float) -> None:
+        if self._shown:
+            self._builder.hide_line()
+            if message.kind == "progress":
+                self._builder.add_reported_progress(sanitize(f"Progress: {self.printed.messages.progress}"), now)
+
+    def _warn_of(self, problem: str, now: float) -> None:
+        if self._problems < MAX_PROBLEMS:
             self._problems += 1
-            problem = f"A message of the job has no effect: {message.problem}."
-            text = sanitize(problem, self._redact, length=MAX_NOTICE)
+            text = sanitize(f"A message of the job has no effect: {problem}.", self._redact, length=MAX_NOTICE)
             self._builder.add_message(logging.WARNING, coded(Code.INVALID_MESSAGE, text), now)
 
     def _add_status(self, details: Mapping[str, Any], now: float) -> None:
-        text = jobs.describe(details, self._job_id, self._where, redact=self._redact)
-        self._builder.add_message(logging.INFO, text, now)
+        text = jobs.describe(
+            details,
+            self._job_id,
+            self._where,
+            redact=self._redact,
+            is_first=self._is_first_status,
+            names_entrypoint=self._names_entrypoint,
+        )
+        self._is_first_status = False
+        self._builder.add_message(logging.INFO, text, now, is_last=jobs.has_ended(details))
         if jobs.known_status(details) is None and not jobs.has_ended(details):
             status = jobs.shown_status(details, self._redact)
             text = f"Unknown job status '{status}'; the job is still being monitored."

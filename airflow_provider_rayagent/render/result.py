@@ -6,13 +6,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from airflow_provider_rayagent.render.prefixes import own_text
 from airflow_provider_rayagent.render.printed_json import (
     ALTERED,
     InvalidOutputError,
     parse_printed,
     partial_state,
 )
-from airflow_provider_rayagent.tail.lines import strip_marks
+from airflow_provider_rayagent.tail.lines import Piece, strip_marks
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
@@ -115,6 +116,17 @@ class ResultFinder:
         if self._inside is not None:
             # One character too many shows that the result is too long; more need not be kept.
             self._inside += text[: max(MAX_RESULT + 1 - len(self._inside), 0)]
+
+    def is_whole_line(self, line: str) -> bool:
+        """Return whether a line, with which a result was completed, is this result alone, and usable."""
+        own = "" if isinstance(line, Piece) else own_text(line).strip()
+        if not any(own == f"{start}{self._found}{end}" for start, end in self._ends.items()):
+            return False
+        try:
+            self.value()
+        except InvalidResultError:
+            return False
+        return True
 
     def state(self) -> dict[str, Any]:
         """Return the state from which another finder can continue, as JSON primitives without secrets."""

@@ -59,6 +59,7 @@ class FollowOptions:
     :param printed_links: names of links among them that are buttons of the task.
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
+    :param names_entrypoint: whether the first status has the entrypoint, which the task log may have already.
     :param has_answered: whether the service has answered earlier in this try; see :class:`TailSettings`.
     :param stall_after: seconds without a word of the job after which the task log says what runs; ``None``: never.
     :param stall_timeout: seconds after which such a job has stalled; ``None``: never.
@@ -79,6 +80,7 @@ class FollowOptions:
     printed_links: tuple[str, ...] = ()
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"
+    names_entrypoint: bool = True
     has_answered: bool = False
     stall_after: float | None = STALL_SECONDS
     stall_timeout: float | None = None
@@ -123,6 +125,7 @@ class FollowOptions:
             credentials=follower.credentials,
             where=follower.base_url,
             position=position,
+            names_entrypoint=self.names_entrypoint,
             on_result=follower.expect_end,
         )
 

@@ -95,6 +95,10 @@ class JobRun:
         is_resumed: bool = False,
         found_pending: bool = False,
     ) -> None:
+        has_run = bool(context.get("task_reschedule_count"))
+        if has_run:
+            # A poke that ended without an error got an answer, and has logged the entrypoint.
+            options = replace(options, has_answered=True, names_entrypoint=False)
         self.client = client
         self.job_id = job_id
         self.log = log
@@ -130,7 +134,6 @@ class JobRun:
 
         self.xcoms = MessageXComs(push, log, job_id, options.printed_links)
         # What an earlier process of this try has forwarded is in the task log already.
-        has_run = bool(context.get("task_reschedule_count"))
         self.observer = JobObserver(
             client,
             job_id,
@@ -148,6 +151,10 @@ class JobRun:
         # Airflow's OpenLineage provider can send the repr of all that a task holds (``TaskInfoComplete`` in
         # ``airflow/providers/openlineage/utils/utils.py``), and the details of a job have its secrets.
         return f"{type(self).__name__}({self.job_id!r})"
+
+    def entrypoint_is_logged(self) -> None:
+        """Note that the task log has the entrypoint, so that the first status does not repeat it."""
+        self.options = self.observer.options = replace(self.options, names_entrypoint=False)
 
     # Following
 

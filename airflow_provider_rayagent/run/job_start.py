@@ -220,6 +220,7 @@ class JobStart:
                 # Its stopper and its observer have the other id.
                 run = self._claim_new(assigned)
             self._log.info("Started job %s: %s.", assigned, self._work.describe())
+            run.entrypoint_is_logged()
         finally:
             run.stopper.on_job_started()
         # The job is known to be this task's, and a kill leaves no time for a needless request.

@@ -13,10 +13,11 @@ import structlog
 from airflow_provider_rayagent.render.joined_records import Joiner
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.run.follow import Sink, follow
+from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import LogLines, lines_in
+from airflow_provider_rayagent.tail.items import JobStatusChanged, LogLines, lines_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,22 @@ class _GapSink(Sink):
         return self.left > 0 and not self.is_rewritten and time.monotonic() < self._deadline
 
 
+class _StatusFilter(Sink):
+    """Passes everything to another sink, except for some changes of the job's status.
+
+    :param hides: gets the details of the job.
+    """
+
+    def __init__(self, sink: Sink, hides: Callable[[Mapping[str, Any]], bool]) -> None:
+        self._hides = hides
+        self.write = sink.write  # type: ignore[method-assign]
+        self.wrote = sink.wrote  # type: ignore[method-assign]
+
+    async def take(self, follower: Follower, items: Sequence[Item]) -> Sequence[Item]:  # noqa: ARG002
+        """Return the other items."""
+        return [item for item in items if not isinstance(item, JobStatusChanged) or not self._hides(item.details)]
+
+
 class JobObserver(Sink):
     """Observe one job; the methods return the follower they used, which has the outcome.
 
@@ -143,12 +160,16 @@ class JobObserver(Sink):
         return self.options.watch_of(self.client.config, self.job_id)
 
     def wait_for_status(self) -> BlockingFollower:
-        """Wait until the status can be read; do not read the log."""
-        return self._run(replace(self.settings, forward=False, once=True), None)
+        """Wait until the status can be read, and log it, unless the job has ended; do not read the log."""
+        # What follows the job then logs its end, after its last lines.
+        return self._run(replace(self.settings, forward=False, once=True), None, hides_status=jobs.has_ended)
 
     def check_status(self) -> BlockingFollower:
-        """Request the status once; the end is ``TIMED_OUT`` if the job is active or its status unavailable."""
-        return self._run(replace(self.settings, forward=False), 0.0)
+        """Request the status once, and do not log it.
+
+        The end is ``TIMED_OUT`` if the job is active or its status unavailable.
+        """
+        return self._run(replace(self.settings, forward=False), 0.0, hides_status=lambda _: True)
 
     def forward_new_lines(self, seconds: float) -> BlockingFollower:
         """Read the status, and forward the new lines of the log, for at most ``seconds``."""
@@ -169,8 +190,7 @@ class JobObserver(Sink):
         settings = replace(self.settings, max_line_length=length, has_answered=True)
         cursor = Cursor.from_json(dict(gap.start))
         follower = self._follower(settings, cursor, seconds)
-        # The last result of the log counts, and this part of it may contain an earlier one.
-        records = replace(self.options, result_markers=()).records_of(follower, gap.start)
+        records = self.options.records_of(follower, gap.start)
         lines = sys.maxsize if gap.until is None else gap.until - cursor.lines
         sink = _GapSink(self._task_log, cursor, lines, seconds)
         finish(follow(follower, records, sink))
@@ -195,13 +215,20 @@ class JobObserver(Sink):
         await self._xcoms.push_soon(records.printed.messages)
         return True
 
-    def _run(self, settings: TailSettings, seconds: float | None) -> BlockingFollower:
+    def _run(
+        self,
+        settings: TailSettings,
+        seconds: float | None,
+        *,
+        hides_status: Callable[[Mapping[str, Any]], bool] | None = None,
+    ) -> BlockingFollower:
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
         follower = self._follower(replace(settings, has_answered=self.has_answered), cursor, seconds)
         records = self.options.records_of(follower, self.position)
         with self.metrics.following(follower):
             try:
-                finish(follow(follower, records, self, self._watch))
+                sink = self if hides_status is None else _StatusFilter(self, hides_status)
+                finish(follow(follower, records, sink, self._watch))
             except BaseException:
                 # Airflow's timeout, above all. The task ends, or has another look at the job.
                 self._task_log.write(records.finish())

@@ -141,18 +141,30 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
     return cast("JobSummary", storable(summary))
 
 
-def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
-    """Return one sentence for the task log: the job's id, status, start time, duration, entrypoint and agent."""
-    facts = [f"Job {job_id} is {shown_status(job, redact)}"]
-    start = milliseconds(job.get("start_time"))
-    if start is not None:
-        facts.append(f"started {shown_time(start)}")
-    duration = duration_of(job)
-    if has_ended(job) and duration is not None:
-        facts.append(f"ran {duration:.1f} s")
-    if job.get("entrypoint"):
+def describe(
+    job: Mapping[str, Any],
+    job_id: str,
+    where: str = "",
+    *,
+    redact: Callable[[str], str] = str,
+    is_first: bool = True,
+    names_entrypoint: bool = True,
+) -> str:
+    """Return one sentence for the task log: the job's id, status, duration, submission time, entrypoint and agent.
+
+    :param is_first: whether to tell what does not change, too.
+    :param names_entrypoint: whether the entrypoint is one of these facts.
+    """
+    ended, duration = has_ended(job), duration_of(job)
+    after = f" after {duration:.1f} s" if ended and duration is not None else ""
+    facts = [f"Job {job_id} is {shown_status(job, redact)}{after}"]
+    # Ray sets it when it accepts the job (``submit_job`` in ``ray/dashboard/modules/job/job_manager.py``).
+    submitted = milliseconds(job.get("start_time"))
+    if is_first and submitted is not None:
+        facts.append(f"submitted {shown_time(submitted)}")
+    if is_first and names_entrypoint and job.get("entrypoint"):
         facts.append(f"entrypoint: {sanitize(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
-    if where and not has_ended(job):
+    if is_first and where and not ended:
         facts.append(f"at {where}")
     return ", ".join(facts) + "."
 

@@ -7,16 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.printed_links import make_printed_links
-from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
+from airflow_provider_rayagent.links.rayagent import JobLinkButtons, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.run.outcome import Outcome
-from airflow_provider_rayagent.run.started_by_watchers import watchers_of
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.validation import (
     MIN_POLL_SECONDS,
@@ -36,11 +34,11 @@ from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk import BaseOperatorLink, Context
+    from airflow.sdk import Context
 
     from airflow_provider_rayagent.connection.job_links import JobLinks
     from airflow_provider_rayagent.metrics.names import Mode
@@ -73,6 +71,8 @@ class JobFollowingOperator(DeferringOperator):
         an agent's plugins.
     :param read_messages: read the messages that the job prints (``rayagent_message``): XComs, the extra of the events
         of assets among the ``outlets``, links, and progress. They never decide the outcome.
+    :param show_markers: also show the lines that tell Airflow a message or a result. By default, only those that have
+        no effect are shown.
     :param printed_links: names of links among these messages that are buttons of the task, such as ``["TensorBoard"]``;
         not for mapped tasks. The Ray page shows all links.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
@@ -98,7 +98,7 @@ class JobFollowingOperator(DeferringOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id", "cluster")
-    operator_extra_links: Collection[BaseOperatorLink] = LINKS
+    operator_extra_links = JobLinkButtons()
     job_id: str
     _failed_error: type[RayAgentError] = RayAgentJobFailedError
     _result_is_expected = True
@@ -117,6 +117,7 @@ class JobFollowingOperator(DeferringOperator):
         read_result: bool | Literal["required"] = False,
         result_markers: tuple[str, str] | None = None,
         read_messages: bool = False,
+        show_markers: bool = False,
         printed_links: Sequence[str] = (),
         protocol: Protocol = "auto",
         job_missing_timeout: timedelta | float = 60.0,
@@ -143,6 +144,7 @@ class JobFollowingOperator(DeferringOperator):
         self.read_result = validate_choice(read_result, "read_result", (True, False, "required"))
         self.result_markers = None if result_markers is None else validate_markers(result_markers)
         self.read_messages = read_messages
+        self.show_markers = show_markers
         self.printed_links = printed_links
         if printed_links:
             own = type(self).operator_extra_links
@@ -269,14 +271,12 @@ class JobFollowingOperator(DeferringOperator):
         ti = context["ti"]
         self.job_links = links_of(self, job_id)
         push_links(ti, self.job_links.known)
-        # A poke that ended without an error got an answer.
-        has_answered = bool(context.get("task_reschedule_count"))
         self._run = JobRun(
             self.hook,
             job_id,
             context,
             self.log,
-            replace(self._follow_options(job_id), start_deadline=start_deadline, has_answered=has_answered),
+            replace(self._follow_options(job_id), start_deadline=start_deadline),
             killed=self._killed,
             links=self.job_links,
             show_links=partial(push_links, ti),
@@ -321,6 +321,7 @@ class JobFollowingOperator(DeferringOperator):
                 colors=self.colors,
                 progress_interval=self.progress_interval,
                 max_lines=self.max_lines,
+                markers=self.show_markers,
             ),
             result_markers=markers if self.read_result else (),
             read_messages=self.read_messages,
@@ -338,12 +339,10 @@ class JobFollowingOperator(DeferringOperator):
         if outcome.end is End.TIMED_OUT:
             self._time_out(run, outcome.job)
         result = run.conclude(outcome)
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                printed = run.output.messages.extra_of(outlet.name, outlet.uri)
-                own = {"job_id": run.job_id, "duration": result["duration"], **watchers_of(context["dag_run"])}
-                extra = storable({**printed, **own})
-                context["outlet_events"][outlet].extra.update(extra)
+        if self.outlets:
+            from airflow_provider_rayagent.run.outlet_extras import add_extras
+
+            add_extras(context, self.outlets, run.output.messages, result)
         return self._output(result)
 
     def _output(self, summary: JobSummary) -> Any:

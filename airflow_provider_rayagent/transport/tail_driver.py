@@ -113,6 +113,8 @@ class Follower:
         self.received_at = 0.0
         """When text of the log was last received, on the clock."""
         self._status_items: list[Item] = []
+        self._final_status: list[Item] = []
+        """The status with which the job has ended, which comes after its last lines."""
         self._outage = Outage(job_id)
         self._asked_at = clock()
         """When the last request for the status was sent, on the clock."""
@@ -203,7 +205,7 @@ class Follower:
                 await self._wait(seconds)
             case commands.Finish(end):
                 self.end = end
-        items = [*self._status_items, *self.tail.take()]
+        items = [*self._status_items, *self.tail.take(), *(self._final_status if self.end is End.JOB_ENDED else ())]
         self._status_items.clear()
         return items
 
@@ -322,10 +324,12 @@ class Follower:
         self.error = None
         self._status_items += self._outage.ended()
         self._learn_secrets(job)
-        if self.job is None or self.job.get("status") != status:
+        terminal = jobs.has_ended(job)
+        if terminal:
+            self._final_status = [JobStatusChanged(job)]
+        elif self.job is None or self.job.get("status") != status:
             self._status_items.append(JobStatusChanged(job))
         self.job = job
-        terminal = jobs.has_ended(job)
         ended_ago = self._seconds_since_end(job) if terminal else 0.0
         self.tail.status_received(self.clock(), status, terminal=terminal, ended_ago=ended_ago)
 

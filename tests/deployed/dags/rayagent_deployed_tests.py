@@ -11,7 +11,7 @@ from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperat
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 
 WORKER: dict[str, Any] = {"deferrable": False}
-DEFERRED: dict[str, Any] = {"deferrable": True, "read_messages": True}
+DEFERRED: dict[str, Any] = {"deferrable": True, "read_messages": True, "show_markers": True}
 STOPS: dict[str, Any] = {"stop_job_on_kill": True}
 # A worker of its own, which a test ends; the second try comes soon.
 REPLACED: dict[str, Any] = {"queue": "replaced", "retries": 1, "retry_delay": timedelta(seconds=1)}

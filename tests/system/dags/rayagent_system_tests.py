@@ -14,7 +14,7 @@ from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 RESCHEDULE = {"mode": "reschedule", "poke_interval": 5}
 WORKER = {"deferrable": False}
 DEFERRED = {"deferrable": True}
-STOPS = {"stop_job_on_kill": True, "read_messages": True}
+STOPS = {"stop_job_on_kill": True, "read_messages": True, "show_markers": True}
 TIMEOUT = {"timeout": 6, "poke_interval": 1}
 EXECUTION_TIMEOUT = {"execution_timeout": timedelta(seconds=6)}
 # In a worker it is a timer of Airflow's, which the test lets go off when the job is followed.

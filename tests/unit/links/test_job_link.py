@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobMissingError
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
+from airflow_provider_rayagent.links.rayagent import LINKS, RayAgentJobLink
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import Job
 from tests.stack.processes import NO_AGENT
@@ -58,6 +59,19 @@ def test_the_link_is_there_before_the_waiting_begins_and_when_the_task_fails(
     with pytest.raises(error):
         make().execute(make_context(ti))
     assert ti.xcoms[KEY] == PAGE
+
+
+def test_an_operator_that_has_run_has_only_the_links_with_a_url(serve: Serve) -> None:
+    serve(Job("fine\n", status="SUCCEEDED"), extra={"job_url": TEMPLATE})
+    for make in (make_sensor, partial(make_sensor, printed_links=["Board"]), make_stop):
+        operator = make()
+        every = list(operator.operator_extra_links)
+        assert every[: len(LINKS)] == list(LINKS) == list(type(operator).operator_extra_links)
+        for _ in range(2):
+            operator.execute(make_context(TaskInstance()))
+            assert [link.name for link in operator.operator_extra_links] == ["Ray job"]
+        operator.job_links = None
+        assert list(operator.operator_extra_links) == every
 
 
 @pytest.mark.parametrize("template", [None, "", *BAD_TEMPLATES])

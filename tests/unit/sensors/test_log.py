@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,12 +79,11 @@ def test_the_task_log_tells_what_became_of_the_job_and_hardly_more(serve: Serve,
     serve(Job(status="PENDING", polls=["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"], ws=[Play(Hold())]))
     run_in_worker(poke_interval=0.5)
     told = [message for message in log.messages if message.startswith("Job j1 is")]
-    assert [message.split(",")[0].split(".")[0] for message in told] == [
-        "Job j1 is PENDING",
-        "Job j1 is RUNNING",
-        "Job j1 is SUCCEEDED",
-    ]
-    assert "entrypoint: python train.py" in told[0]
+    first, running, ended = told
+    assert first.startswith("Job j1 is PENDING, submitted ")
+    assert "entrypoint: python train.py" in first
+    assert running == "Job j1 is RUNNING."
+    assert re.fullmatch(r"Job j1 is SUCCEEDED after \d+\.\d s\.", ended)
     assert len(log.messages) <= len(told) + 1
 
 
@@ -96,6 +96,17 @@ def test_no_line_is_lost_or_repeated_where_streams_break(
     serve(make_live_job(ws=plays, sse=plays))
     run(protocol=protocol, poke_interval=0.5)
     assert log.lines_of(TEXT) == LINES
+
+
+@pytest.mark.parametrize("make_job", [Job, make_ending_job])
+def test_the_final_status_comes_after_the_last_lines(make_job: Any, run: Run, serve: Serve, log: TaskLog) -> None:
+    bar = "50%|#####     | 1/2 [00:01<00:01]"
+    progress = '__RAYAGENT_MESSAGE__ {"kind": "progress", "data": {"done": 1}}'
+    serve(make_job(f"a\n{bar}\n{progress}\n"))
+    run(read_messages=True, poke_interval=0.5)
+    lines = [line for message in log.messages for line in message.split("\n")]
+    [ended] = [at for at, line in enumerate(lines) if line.startswith("Job j1 is SUCCEEDED")]
+    assert max(lines.index(line) for line in ("a", bar, "Progress: 1")) < ended
 
 
 def test_the_last_line_is_written_though_it_comes_late(run: Run, serve: Serve, log: TaskLog) -> None:

@@ -122,9 +122,10 @@ def test_the_duration_is_in_seconds(start: object, end: object, duration: float 
 
 
 def test_a_job_is_described_in_one_sentence() -> None:
-    assert jobs.describe(make_details(), "j1") == (
-        "Job j1 is SUCCEEDED, started 2023-11-14 22:13:20 UTC, ran 2.5 s, entrypoint: python train.py."
-    )
+    first = "Job j1 is SUCCEEDED after 2.5 s, submitted 2023-11-14 22:13:20 UTC"
+    assert jobs.describe(make_details(), "j1") == f"{first}, entrypoint: python train.py."
+    assert jobs.describe(make_details(), "j1", names_entrypoint=False) == f"{first}."
+    assert jobs.describe(make_details(), "j1", is_first=False) == "Job j1 is SUCCEEDED after 2.5 s."
     assert jobs.describe({"status": "PENDING", "start_time": 1e300, "entrypoint": None}, "j1") == "Job j1 is PENDING."
     assert len(jobs.describe(make_details(entrypoint="x" * 9_999), "j1")) < 400
 
