@@ -11,6 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.packaging.conftest import ROOT, build_wheel, metadata_of
+from tests.runner.environments import LOCKED_PYTHON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,10 +76,26 @@ def text_of(markdown: str) -> str:
     return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", without_pictures).strip()
 
 
+def jobs_of(workflow: str) -> dict[str, Any]:
+    """Return the jobs of one of the project's workflows."""
+    jobs: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows" / workflow).read_text(encoding="utf-8"))["jobs"]
+    return jobs
+
+
+def pythons_of(job: dict[str, Any]) -> list[str]:
+    """Return the versions of Python that a job sets up; the last one is its default."""
+    (setup,) = (step["with"] for step in job["steps"] if "setup-python" in step.get("uses", ""))
+    versions: str = setup["python-version"]
+    return versions.split()
+
+
+def test_a_release_is_built_with_the_python_for_which_the_tools_have_fixed_versions() -> None:
+    assert pythons_of(jobs_of("release.yml")["build"])[-1] == ".".join(map(str, LOCKED_PYTHON))
+
+
 def test_claims_the_python_versions_that_ci_tests(wheel: Path) -> None:
-    jobs: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
-    (setup,) = (step["with"] for step in jobs["landing"]["steps"] if "setup-python" in step.get("uses", ""))
-    tested = {*setup["python-version"].split(), *jobs["unit"]["strategy"]["matrix"]["python-version"]}
+    jobs = jobs_of("ci.yml")
+    tested = {*pythons_of(jobs["landing"]), *jobs["unit"]["strategy"]["matrix"]["python-version"]}
     prefix = "Programming Language :: Python :: 3."
     classifiers = metadata_of(wheel).get_all("Classifier", [])
     assert {each.rpartition(" ")[2] for each in classifiers if each.startswith(prefix)} == tested
