@@ -31,7 +31,8 @@ from airflow_provider_rayagent.text.codes import Code
 class RayAgentJobFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """The job FAILED, or ended with an unknown status: the task fails without a retry.
 
-    The outcome of a job is final, so another try of the same task would fail again.
+    The outcome of a job is final, so another try of the same task would fail again. Raised by
+    :class:`.RayAgentJobSensor`, and for an ``AirflowFailException`` in a function of ``@task.ray``.
     """
 
     code = Code.CAUSE_UNKNOWN
@@ -44,7 +45,10 @@ class RayAgentJobStoppedError(RayAgentError, AirflowFailException):  # type: ign
 
 
 class RayAgentRunFailedError(RayAgentError):
-    """The job that the task started FAILED; the next try starts a new job."""
+    """The job that the task started FAILED, or ended with an unknown status; the next try starts a new job.
+
+    Raised by the operators that start a job, and by ``@task.ray``.
+    """
 
     code = Code.CAUSE_UNKNOWN
 
@@ -66,7 +70,7 @@ class RayAgentJobMissingError(RayAgentError):
 
 
 class RayAgentJobTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
-    """The job did not end within the task's ``timeout``."""
+    """The job did not end within the ``timeout`` of :class:`.RayAgentJobSensor`."""
 
     code = Code.JOB_TIMED_OUT
 
@@ -79,7 +83,7 @@ class RayAgentJobStalledError(RayAgentError):
 
 
 class RayAgentResultError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """The job SUCCEEDED without a usable result, which the task requires: the task fails without a retry.
+    """The job SUCCEEDED without a usable result, and ``read_result="required"``: the task fails without a retry.
 
     Another try would find the same job, and reuse its result.
     """
@@ -89,7 +93,10 @@ class RayAgentResultError(RayAgentError, AirflowFailException):  # type: ignore[
 
 
 class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails without a retry."""
+    """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails without a retry.
+
+    Raised by :class:`.RayAgentServeApplicationSensor`, after its ``grace_period``.
+    """
 
     code = Code.APPLICATION_FAILED
 

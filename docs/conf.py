@@ -19,7 +19,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 # A reference to a class or error of ours must lead somewhere. Those of Airflow, of Python and of our own inner rooms
 # are not looked up: a build needs no network.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!(.*\.)?(RayAgent\w+|StreamLimits|FollowOptions|DisplaySettings)(\.\w+)?$).*")]
+_OURS = r"(.*\.)?(RayAgent\w+|StreamLimits|FollowOptions|DisplaySettings|Job(Starting|Following)Operator)(\.\w+)?$"
+nitpick_ignore_regex = [("py:.*", f"(?!{_OURS}).*")]
 
 _HELP = subprocess.run(
     [sys.executable, "-m", "airflow_provider_rayagent.local.cli", "--help"],

@@ -30,19 +30,35 @@ CHOICES = {
     "Timeout": "tuple[float, float]",
 }
 """Names of types that the reference replaces by their values."""
+BASES = {
+    "run-a-job": "tasks.starting.JobStartingOperator",
+    "follow-a-job": "tasks.following.JobFollowingOperator",
+}
+"""Base classes to which the docstrings refer, by the page at whose end they have an entry of their own."""
 _FIELD = re.compile(r":param (\w+):")
 
 
 def setup(app: Any) -> None:
     """Complete the signatures and docstrings of the public classes."""
-    for cls in _public_classes():
+    for cls in (*_public_classes(), *map(_class_of, BASES.values())):
         for function in _functions(cls):
             function.__annotations__ = {
                 name: _spell_out(annotation) for name, annotation in function.__annotations__.items()
             }
         if not issubclass(cls, BaseException):
             cls.__signature__ = _signature(cls)
+    app.connect("source-read", _add_base)
     app.connect("autodoc-process-docstring", _describe_arguments)
+
+
+def _add_base(app: Any, page: str, source: list[str]) -> None:  # noqa: ARG001
+    if page in BASES:
+        source[0] += f"\n```{{eval-rst}}\n.. autoclass:: {PACKAGE}.{BASES[page]}\n```\n"
+
+
+def _class_of(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
 
 
 def _public_classes() -> Iterator[Any]:

@@ -64,21 +64,35 @@ _OLDER_THAN = Arg(
 )
 _CODE = Arg(("code",), help="The code, such as RA-206")
 _EXIT_CODES = """\
-Exit codes: 0 success (logs -f: the job SUCCEEDED); 1 the job FAILED, a stop or a deletion was not confirmed, or
-doctor found something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 4 the job does not exist;
-5 the service cannot be reached, or answered with an error; 6 the service cannot do this; 7 the output cannot be
-written; 130 Ctrl-C; 141 the reader of the output has ended.
+Exit codes:
+  0    success; logs -f: the job SUCCEEDED; doctor: nothing is wrong
+  1    logs -f: the job FAILED, or has an unknown status; stop, orphans, clean: not confirmed; stop: not stopped;
+       doctor: something is to be corrected
+  2    the arguments or the connection are invalid
+  3    logs -f: the job was STOPPED
+  4    the job does not exist
+  5    the service cannot be reached, or answered with an error
+  6    the service cannot do this
+  7    the output cannot be written
+  130  Ctrl-C
+  141  the reader of the output has ended, such as head
 """
 
 
-def _command(name: str, help_text: str, *args: Arg, service: Sequence[Arg] = (_CONN_ID, _CLUSTER)) -> ActionCommand:
+def _command(
+    name: str, help_text: str, example: str, *args: Arg, service: Sequence[Arg] = (_CONN_ID, _CLUSTER)
+) -> ActionCommand:
     """Return the definition of a command.
 
+    :param example: the arguments in the example of its help.
     :param service: options that name the service which it asks.
     """
-    function = lazy_load_command(f"airflow_provider_rayagent.cli.subcommands.{name}")
     return ActionCommand(
-        name=name, help=help_text, func=function, args=(*args, *service, ARG_VERBOSE), epilog=_EXIT_CODES
+        name=name,
+        help=help_text,
+        func=lazy_load_command(f"airflow_provider_rayagent.cli.subcommands.{name}"),
+        args=(*args, *service, ARG_VERBOSE),
+        epilog=f"Example: airflow rayagent {name} {example}\n\n{_EXIT_CODES}",
     )
 
 
@@ -89,18 +103,41 @@ def get_commands() -> list[GroupCommand]:
             name="rayagent",
             help="See and stop Ray jobs, read their logs, and examine a connection",
             subcommands=(
-                _command("jobs", "List the jobs, newest first, or show one", _ANY_JOB_ID, _STATUS, _LIMIT, ARG_OUTPUT),
-                _command("logs", "Print the log of a job", _JOB_ID, _FOLLOW),
-                _command("stop", "Stop a job", _JOB_ID, ARG_YES),
                 _command(
-                    "orphans", "List or stop jobs that a task has started and none needs", _STOP, ARG_YES, ARG_OUTPUT
+                    "jobs",
+                    "List the jobs, newest first, or show one",
+                    "--status running --output json",
+                    *(_ANY_JOB_ID, _STATUS, _LIMIT, ARG_OUTPUT),
                 ),
-                _command("clean", "Delete Ray's records of jobs that ended long ago", _OLDER_THAN, ARG_YES),
-                _command("nodes", "List the nodes of the cluster", ARG_OUTPUT),
-                _command("gpus", "List the GPUs of the cluster, and how many are free", ARG_OUTPUT),
-                _command("apps", "List the Serve applications", ARG_OUTPUT),
-                _command("doctor", "Check the connection step by step; say what to correct", _DOCTOR_JOB_ID),
-                _command("explain", "Say what a code in a message means, and what to do", _CODE, service=()),
+                _command("logs", "Print the log of a job", "--follow train-20260131", _JOB_ID, _FOLLOW),
+                _command("stop", "Stop a job", "train-20260131 --yes", _JOB_ID, ARG_YES),
+                _command(
+                    "orphans",
+                    "List or stop jobs that a task has started and none needs",
+                    "--stop",
+                    *(_STOP, ARG_YES, ARG_OUTPUT),
+                ),
+                _command(
+                    "clean",
+                    "Delete Ray's records of jobs that ended long ago",
+                    "--older-than 30",
+                    *(_OLDER_THAN, ARG_YES),
+                ),
+                _command("nodes", "List the nodes of the cluster", "--output json", ARG_OUTPUT),
+                _command(
+                    "gpus",
+                    "List the GPUs of the cluster, and how many are free",
+                    "--conn-id rayagent_default",
+                    ARG_OUTPUT,
+                ),
+                _command("apps", "List the Serve applications", "--output yaml", ARG_OUTPUT),
+                _command(
+                    "doctor",
+                    "Check the connection step by step; say what to correct",
+                    "--job-id train-20260131",
+                    _DOCTOR_JOB_ID,
+                ),
+                _command("explain", "Say what a code in a message means, and what to do", "RA-206", _CODE, service=()),
             ),
         )
     ]

@@ -331,6 +331,22 @@ def ray_task(
 
     XCom (``return_value``): what the function returns.
 
+    .. code-block:: python
+
+        from airflow.sdk import DAG, task
+
+
+        @task.ray(num_cpus=1, requirements=["pandas"], rayagent_conn_id="rayagent_default")
+        def count_rows(path):
+            import ray
+
+            ray.init()
+            return ray.data.read_parquet(path).count()
+
+
+        with DAG("count", schedule="@daily"):
+            count_rows("s3://bucket/{{ ds }}")
+
     :param python_callable: the function; ``@task.ray`` is written with or without arguments.
     :param multiple_outputs: push each item of the returned dictionary as an XCom of its own; default: if the function
         is annotated to return one.
@@ -343,7 +359,8 @@ def ray_task(
     :raises RayAgentInputError: when the DAG file is parsed, if the function uses names of the DAG file, is no ``def``,
         or yields.
 
-    The other arguments are those of :class:`.RayAgentSubmitJobOperator`, and of every operator.
+    The other arguments are those of :class:`.RayAgentSubmitJobOperator` except ``entrypoint``, and Airflow's
+    ``BaseOperator``.
     """
     outputs: dict[str, Any] = {} if multiple_outputs is None else {"multiple_outputs": multiple_outputs}
     own = {

@@ -39,9 +39,22 @@ if TYPE_CHECKING:
 class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     """Call a Ray agent or Ray's own dashboard from asyncio code.
 
-    The methods are those of :class:`.RayAgentHook`, as coroutines; its log methods are async generators here.
+    The methods are those of :class:`.RayAgentHook`, as coroutines, with the same arguments, results and errors. Those
+    that yield the lines of a log are async generators.
 
     Use the hook as an async context manager, or await :meth:`close`.
+
+    .. code-block:: python
+
+        import asyncio
+
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
+
+
+        async def statuses(job_ids):
+            async with RayAgentAsyncHook("rayagent_default") as hook:
+                jobs = await asyncio.gather(*(hook.get_job(job_id) for job_id in job_ids))
+            return [job["status"] for job in jobs]
 
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
     :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection; ``None``: there is none.
@@ -62,7 +75,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     async def get_async_conn(self) -> AsyncServiceClient:
         """Return the transport with its connection pool, which all hooks for the same agent in this event loop share.
 
-        :raises RayAgentConfigError: if the connection can't be used.
+        :raises RayAgentConfigError: if the connection cannot be used.
         """
         if self._client is None:
             from asgiref.sync import sync_to_async
@@ -85,21 +98,27 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
             await _load_transport().release(client)
 
     async def list_jobs(self) -> list[dict[str, Any]]:
-        """Return all jobs that the agent knows, each in the form of :meth:`get_job`."""
+        """Return all jobs that the service knows, unsorted, each in the form of :meth:`get_job`.
+
+        Over plain Ray, drivers that were not submitted as jobs are among them: their ``submission_id`` is ``None``.
+        """
         return await self._list(lambda service: service.list_jobs())
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
-        """Return a job's details: Ray's ``JobDetails``, with times in ms since the epoch.
+        """Return a job's details.
 
         ``runtime_env`` may contain secrets of the job.
 
-        :raises RayAgentNotFoundError: if the agent does not know the job; this includes jobs in the agent's queue.
+        :return: Ray's ``JobDetails``: ``submission_id``, ``job_id`` (of the driver), ``status`` (``PENDING``,
+            ``RUNNING``, ``STOPPED``, ``SUCCEEDED`` or ``FAILED``), ``message``, ``entrypoint``, ``start_time`` and
+            ``end_time`` (ms since the epoch), ``metadata``, ``runtime_env``, ``driver_exit_code`` and others.
+        :raises RayAgentNotFoundError: if the service does not know the job. An agent knows no job in its queue.
         """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.get_job(valid_id))
 
     async def get_job_logs(self, job_id: str) -> str:
-        """Return the current log of a job as a whole."""
+        """Return the log of a job so far, as one text."""
         from airflow_provider_rayagent.transport.log_responses import read_whole_log
 
         valid_id = validate_job_id(job_id)
@@ -110,10 +129,13 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         return await self.get_job_logs(job_id)
 
     async def stop_job(self, job_id: str) -> dict[str, Any]:
-        """Request the stop of a job; return the agent's response, such as ``{"stopped": true}``.
+        """Request the stop of a job.
 
         The response does not mean that the job has ended: poll :meth:`get_job` until its status is terminal. The
-        request is not retried once the agent may have received it.
+        request is not retried once the service may have received it.
+
+        :return: the response of the service: of Ray ``{"stopped": true}``, or ``false`` for a job that had ended.
+        :raises RayAgentNotFoundError: if the service does not know the job.
         """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.stop_job(valid_id))
@@ -121,35 +143,42 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     async def delete_job(self, job_id: str) -> dict[str, Any]:
         """Delete Ray's record of a job that has ended; its log file stays on the disk of its node.
 
+        :return: Ray's response, ``{"deleted": true}``.
         :raises RayAgentNotFoundError: if there is no such job.
         :raises RayAgentServerError: if the job has not ended.
+        :raises RayAgentUnsupportedError: if the connection is to an agent.
         """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.delete_job(valid_id))
 
     async def delete_ended_jobs(self, older_than: timedelta | float) -> list[str]:
-        """Delete Ray's records of all jobs that ended so long ago, whoever submitted them; return their ids.
+        """Delete Ray's records of all jobs that ended so long ago, whoever submitted them.
 
         A task that is tried again later does not find its job any more, and starts another one.
 
-        :param older_than: a time, or seconds.
+        :param older_than: the least time since the end of a job, as a ``timedelta`` or in seconds.
+        :return: the ids of the jobs.
+        :raises RayAgentUnsupportedError: if the connection is to an agent.
         """
         before = (time.time() - validate_duration(older_than, "older_than")) * 1000
         deleted: list[str] = await self._send(lambda service: service.delete_ended_jobs(before))
         return deleted
 
     def websocket_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> AsyncGenerator[str, None]:
-        """Yield a job's lines over WebSocket."""
+        """Call :meth:`tail_job_logs` with ``protocol="websocket"``."""
         return self.tail_job_logs(job_id, timeout, protocol="websocket")
 
     def stream_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> AsyncGenerator[str, None]:
-        """Yield a job's lines over server-sent events."""
+        """Call :meth:`tail_job_logs` with ``protocol="http"``."""
         return self.tail_job_logs(job_id, timeout, protocol="http")
 
     def tail_job_logs(
         self, job_id: str, timeout: float = 30.0, *, protocol: Protocol = "auto"
     ) -> AsyncGenerator[str, None]:
-        """Yield every line of a job's log, once and in order, until the job has ended."""
+        """Yield every line of a job's log, once and in order, without its newline, until the job has ended.
+
+        The arguments and errors are those of :meth:`.RayAgentHook.tail_job_logs`.
+        """
         return _Lines(self, validate_job_id(job_id), hook_tail_settings(self.stream_limits, timeout, protocol))
 
     async def follow_job(
@@ -170,23 +199,45 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         return AsyncFollower(client, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
     async def list_nodes(self) -> list[dict[str, Any]]:
-        """Return the nodes of the Ray cluster."""
+        """Return the nodes of the Ray cluster, up to 10,000, dead ones included.
+
+        :return: Ray's ``NodeState`` of each: ``node_id``, ``node_ip``, ``node_name``, ``is_head_node``, ``state``
+            (``ALIVE`` or ``DEAD``), ``resources_total`` (by resource, memory in bytes), ``labels`` and others.
+        """
         return await self._list(lambda service: service.list_nodes())
 
     async def get_node(self, node_id: str) -> dict[str, Any]:
-        """Return one node."""
+        """Return one node, in the form of :meth:`list_nodes`.
+
+        :param node_id: Ray's id of the node, in hexadecimal digits.
+        :raises RayAgentNotFoundError: if there is no such node.
+        """
         return await self._object(lambda service: service.get_node(node_id))
 
     async def list_tasks(self) -> list[dict[str, Any]]:
-        """Return the Ray tasks on record in the cluster."""
+        """Return the Ray tasks on record in the cluster, up to 10,000 attempts of tasks.
+
+        :return: Ray's ``TaskState`` of each, without its details: ``task_id``, ``attempt_number``, ``name``, ``state``,
+            ``job_id`` (of the driver), ``node_id`` and others.
+        """
         return await self._list(lambda service: service.list_tasks())
 
     async def get_task(self, task_id: str) -> dict[str, Any]:
-        """Return one Ray task."""
+        """Return the last attempt of one Ray task.
+
+        :param task_id: Ray's id of the task, in hexadecimal digits.
+        :return: as in :meth:`list_tasks`, with details such as ``start_time_ms``, ``end_time_ms``,
+            ``required_resources`` and ``error_message``.
+        :raises RayAgentNotFoundError: if there is no such task.
+        """
         return await self._object(lambda service: service.get_task(task_id))
 
     async def get_gpu_status(self) -> dict[str, Any]:
-        """Return the GPUs of the cluster, summed over its nodes."""
+        """Return the GPUs of the cluster, summed over its live nodes.
+
+        :return: ``total_gpus``, ``used_gpus`` and ``available_gpus`` (the last two are ``None`` if unknown), and
+            ``nodes``, each with ``node_id``, ``node_ip``, ``total``, ``used``, ``available`` and ``types``.
+        """
         return await self._object(lambda service: service.get_gpu_status())
 
     async def get_cluster_resources(self, use_cache: bool = True) -> dict[str, Any]:
@@ -198,7 +249,8 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         ``nodes``. What the service does not know is missing. Over plain Ray and the local agent, each node also has
         ``gpu`` with ``total``, ``used`` and ``available``.
 
-        :param use_cache: whether the agent may answer from its cache. Over plain Ray, the usage is up to 5 seconds old.
+        :param use_cache: whether an agent may answer from its cache. Over plain Ray, whose usage is up to 5 seconds
+            old, it has no effect.
         """
         return await self._object(lambda service: service.get_cluster_resources(use_cache))
 
@@ -238,19 +290,37 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         return await self._object(lambda service: service.get_gatekeeping_policy())
 
     async def health_check(self) -> dict[str, Any]:
-        """Return the health that the agent reports; this also checks the token."""
+        """Return the health that the service reports; this also checks the token.
+
+        :return: ``status`` (``ok`` or ``down``) and ``ray``, with ``status``, ``version`` and ``session_name``.
+        """
         return await self._object(lambda service: service.health_check())
 
     async def list_serve_applications(self) -> list[dict[str, Any]]:
-        """Return the Serve applications, each with ``name`` and ``status``."""
+        """Return the Serve applications; none if Serve is not running.
+
+        :return: Ray's ``ApplicationDetails`` of each: ``name``, ``status``, ``message``, ``route_prefix``,
+            ``last_deployed_time_s`` (seconds since the epoch), ``deployments`` and others.
+        """
         return await self._list(lambda service: service.list_serve_applications())
 
     async def get_serve_application(self, name: str) -> dict[str, Any]:
-        """Return one Serve application."""
+        """Return one Serve application, in the form of :meth:`list_serve_applications`.
+
+        :raises RayAgentNotFoundError: if there is no such application.
+        """
         return await self._object(lambda service: service.get_serve_application(name))
 
     async def delete_serve_application(self, name: str) -> None:
-        """Request the deletion of one Serve application; others are not affected."""
+        """Request the deletion of one Serve application; others are not affected.
+
+        Poll :meth:`get_serve_application` to find out when it is gone. Over plain Ray, a Ray job deletes it, and this
+        method waits up to a minute until the deletion has begun.
+
+        :raises RayAgentNotFoundError: if there is no such application.
+        :raises RayAgentServerError: over plain Ray, if that Ray job has failed.
+        :raises RayAgentTimeoutError: over plain Ray, if the deletion has not begun by then.
+        """
         await self._send(lambda service: service.delete_serve_application(name))
 
     async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:

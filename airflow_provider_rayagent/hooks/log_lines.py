@@ -31,6 +31,19 @@ DEFAULT_MAX_LINE_LENGTH = 8_000_000
 class StreamLimits:
     """Limits of one log stream; ``None``, the default, means no limit.
 
+    .. code-block:: python
+
+        from airflow.sdk import task
+
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook, StreamLimits
+
+
+        @task
+        def errors_in_log(job_id):
+            with RayAgentHook() as hook:
+                hook.stream_limits = StreamLimits(max_lines=100_000)
+                return [line for line in hook.tail_job_logs(job_id) if "ERROR" in line]
+
     :param max_messages: maximum number of messages received over streams.
     :param max_lines: maximum number of lines yielded.
     :param max_bytes: maximum size of the lines yielded, in bytes of UTF-8.

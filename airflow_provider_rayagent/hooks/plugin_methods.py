@@ -16,13 +16,18 @@ class PluginMethods(ServiceHook):
     """Methods of :class:`RayAgentAsyncHook` that run plugins."""
 
     async def list_plugin_releases(self) -> list[dict[str, Any]]:
-        """Return the plugin releases of the agent; if the agent paginates them, the first page."""
+        """Return the plugin releases of the agent, in the agent's form; if it paginates them, the first page.
+
+        :raises RayAgentUnsupportedError: over plain Ray, which has no plugins.
+        """
         return await self._list(lambda service: service.list_plugin_releases())
 
     async def get_plugin_release(self, lookup: str) -> dict[str, Any]:
-        """Return one plugin release.
+        """Return one plugin release, in the agent's form.
 
         :param lookup: id of the release, or ``plugin@version``.
+        :raises RayAgentNotFoundError: if there is no such release.
+        :raises RayAgentUnsupportedError: over plain Ray, which has no plugins.
         """
         return await self._object(lambda service: service.get_plugin_release(lookup))
 
@@ -54,6 +59,7 @@ class PluginMethods(ServiceHook):
         :return: the JSON object that the agent answered; any other response is wrapped under the key ``answer``.
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentResourcesError: if the cluster lacks the GPUs that the action needs.
+        :raises RayAgentUnsupportedError: over plain Ray, which has no plugins.
         """
         return await self._object(
             lambda service: service.run_plugin_release(
@@ -75,7 +81,9 @@ class PluginMethods(ServiceHook):
         language: str | None = None,
         timeout: Timeout | None = None,
     ) -> dict[str, Any]:
-        """Start an action of a plugin from its source; otherwise like :meth:`run_plugin_release`.
+        """Start an action of a plugin from its source.
+
+        The other arguments, the response and the errors are those of :meth:`run_plugin_release`.
 
         :param plugin_path: folder with the plugin's source, readable by the agent.
         :param config: configuration that replaces the plugin's own: JSON.

@@ -65,13 +65,35 @@ class RayAgentHook(ServiceHook):
     The methods that the agent's own client also has (``synapse_sdk.clients.agent.AgentClient``) have its names,
     arguments and results. Use the hook as a context manager, or call :meth:`close`.
 
+    .. code-block:: python
+
+        from airflow.sdk import task
+
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+
+        @task
+        def running_jobs():
+            with RayAgentHook("rayagent_default") as hook:
+                jobs = hook.list_jobs()
+            return [job["submission_id"] for job in jobs if job["status"] == "RUNNING"]
+
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
     :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection; ``None``: there is none.
 
-    All methods raise errors of :mod:`airflow_provider_rayagent.exceptions`: :class:`RayAgentConfigError` for an invalid
-    connection, :class:`RayAgentInputError` for an invalid argument (before anything is sent),
-    :class:`RayAgentConnectionError` if the agent did not answer, and :class:`RayAgentHTTPError` if it answered with an
-    error status.
+    A ``job_id`` is Ray's submission id of the job: 1 to 100 characters of ``A-Z a-z 0-9 _ -``. A ``name`` is that of a
+    Serve application. The keys of results are those of plain Ray; results of an agent may have others.
+
+    All methods raise errors of :mod:`airflow_provider_rayagent.exceptions`. A method lists an error only if it has a
+    particular meaning there.
+
+    - :class:`RayAgentConfigError`: the Airflow connection does not exist or is invalid.
+    - :class:`RayAgentInputError`: an argument is invalid; no request was sent.
+    - :class:`RayAgentConnectionError`: the service cannot be reached, or did not answer completely or in time.
+    - :class:`RayAgentHTTPError`: the service answered with an error status: :class:`RayAgentNotFoundError` for 404,
+      :class:`RayAgentServerError` for 5xx.
+    - :class:`RayAgentResponseError`: the response is not one of the service, as at a wrong URL.
+    - :class:`RayAgentUnsupportedError`: the service of the connection does not have this function.
     """
 
     conn_name_attr = "rayagent_conn_id"
@@ -110,7 +132,10 @@ class RayAgentHook(ServiceHook):
         return BlockingServiceClient(self.config)
 
     def get_conn(self) -> BlockingServiceClient:
-        """Return the transport with its connection pool, created at the first use."""
+        """Return the transport with its connection pool, created at the first use.
+
+        :raises RayAgentConfigError: if the connection cannot be used.
+        """
         return self._client
 
     def close(self) -> None:
@@ -132,23 +157,28 @@ class RayAgentHook(ServiceHook):
     upload_files = _blocking(RayAgentAsyncHook.upload_files)
 
     def get_job_logs(self, job_id: str) -> str:
-        """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""
+        """Return the log of a job so far, as one text; for long logs prefer :meth:`tail_job_logs`.
+
+        :return: the text with its newlines; empty if nothing is logged yet.
+        :raises RayAgentNotFoundError: if the service does not know the job.
+        :raises RayAgentResponseError: if the log has more than 250,000,000 characters.
+        """
         from airflow_provider_rayagent.transport.log_responses import read_whole_log
 
         return finish(read_whole_log(self._client, validate_job_id(job_id)))
 
     def list_job_logs(self, job_id: str) -> str:
-        """Return the same as :meth:`get_job_logs`; the agent's client has both names."""
+        """Return the same as :meth:`get_job_logs`: the agent's client has both names."""
         return self.get_job_logs(job_id)
 
     # Job logs
 
     def websocket_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> Iterator[str]:
-        """Yield a job's lines over WebSocket; see :meth:`tail_job_logs`."""
+        """Call :meth:`tail_job_logs` with ``protocol="websocket"``."""
         return self.tail_job_logs(job_id, timeout, protocol="websocket")
 
     def stream_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> Iterator[str]:
-        """Yield a job's lines over server-sent events; see :meth:`tail_job_logs`."""
+        """Call :meth:`tail_job_logs` with ``protocol="http"``."""
         return self.tail_job_logs(job_id, timeout, protocol="http")
 
     def tail_job_logs(self, job_id: str, timeout: float = 30.0, *, protocol: Protocol = "auto") -> Iterator[str]:
@@ -231,7 +261,10 @@ class RayAgentHook(ServiceHook):
         return function()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the connection works, and a message: the service's version, or what to correct."""
+        """Test the connection, as the button *Test* of Airflow does. No error is raised.
+
+        :return: whether the connection works, and a message: the service's version, or what to correct.
+        """
         from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 
         try:

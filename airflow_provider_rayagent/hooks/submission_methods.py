@@ -82,7 +82,7 @@ class SubmissionMethods(ServiceHook):
         entrypoint_label_selector: Mapping[str, str] | None = None,
         wait_for_scale_up: bool = False,
     ) -> str:
-        """Submit a job to Ray's dashboard or to a local agent; return its id.
+        """Submit a job to Ray's dashboard or to a local agent.
 
         Ray starts at most one job with an id, so the request is retried if its response is lost.
 
@@ -99,6 +99,7 @@ class SubmissionMethods(ServiceHook):
         :param entrypoint_label_selector: labels that its node must have, such as
             ``{"ray.io/accelerator-type": "H100"}``; Ray 2.54 or newer.
         :param wait_for_scale_up: submit a job whose command fits on no present node; the cluster may add one.
+        :return: the job's id.
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentHTTPError: with ``status_code`` 409 if there is a job with this id. It may be the one of this
             call, if its first response was lost.
@@ -125,7 +126,7 @@ class SubmissionMethods(ServiceHook):
     async def upload_working_dir(
         self, path: str | Path, *, root: str | Path | None = None, excludes: Sequence[str] | None = None
     ) -> str:
-        """Upload a folder or a zip file to the cluster, unless it has it already; return its URI.
+        """Upload a folder or a zip file to the cluster, unless it has it already.
 
         The URI is the ``working_dir`` of a runtime environment. Use it within ten minutes: Ray may delete a package
         that no job uses.
@@ -135,20 +136,22 @@ class SubmissionMethods(ServiceHook):
         :param root: folder that no symbolic link may leave; ``None``: links may point anywhere.
         :param excludes: further patterns of files to leave out, as in a ``.gitignore`` in the folder, like ``excludes``
             of Ray's runtime environment. A zip file takes none.
+        :return: the URI.
         :raises RayAgentInputError: if it cannot be packed, or is larger than 100 MiB.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
         return await _upload(self, lambda: _packed(path, root, excludes), path)
 
     async def upload_files(self, files: Mapping[str, bytes], *, name: str = "files") -> str:
-        """Upload files that are in memory to the cluster, unless it has them already; return their URI.
+        """Upload files that are in memory to the cluster, unless it has them already.
 
         The URI is one of the ``py_modules``, or the ``working_dir``, of a runtime environment. Use it within ten
         minutes: Ray may delete a package that no job uses.
 
         :param files: the content by relative path.
         :param name: description of the files, for the task log.
-        :raises RayAgentInputError: if it is no such mapping.
+        :return: the URI.
+        :raises RayAgentInputError: if ``files`` is no such mapping.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
         from airflow_provider_rayagent.working_dir.packing import pack_files

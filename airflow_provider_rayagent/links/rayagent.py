@@ -41,6 +41,25 @@ class RayAgentJobLink(_PageLink):
     """The page of the task's job, from the URL template ``job_url`` in the connection's extra.
 
     Without it, the page is that of Ray's dashboard over plain Ray, and there is no link over an agent.
+
+    The operators and sensors of this package that have a job show all links. An operator of your own needs the
+    attributes ``job_id`` and ``hook``:
+
+    .. code-block:: python
+
+        from airflow.sdk import BaseOperator
+
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+        from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
+
+
+        class RetrainOperator(BaseOperator):
+            operator_extra_links = (RayAgentJobLink(),)
+            job_id = "train-20260131"
+
+            @property
+            def hook(self):
+                return RayAgentHook("rayagent_default")
     """
 
     name = "Ray job"
@@ -48,21 +67,48 @@ class RayAgentJobLink(_PageLink):
 
 
 class RayAgentMetricsLink(_PageLink):
-    """The metrics of the task's job, from the URL template ``metrics_url`` in the connection's extra."""
+    """The metrics of the task's job, from the URL template ``metrics_url`` in the connection's extra.
+
+    For an operator of your own, see :class:`RayAgentJobLink`:
+
+    .. code-block:: python
+
+        from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, RayAgentMetricsLink
+
+        operator_extra_links = (RayAgentJobLink(), RayAgentMetricsLink())
+    """
 
     name = "Ray metrics"
     field = "metrics_url"
 
 
 class RayAgentLogsLink(_PageLink):
-    """The collected logs of the task's job, from the URL template ``logs_url`` in the connection's extra."""
+    """The collected logs of the task's job, from the URL template ``logs_url`` in the connection's extra.
+
+    For an operator of your own, see :class:`RayAgentJobLink`:
+
+    .. code-block:: python
+
+        from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, RayAgentLogsLink
+
+        operator_extra_links = (RayAgentJobLink(), RayAgentLogsLink())
+    """
 
     name = "Ray logs"
     field = "logs_url"
 
 
 class RayAgentHistoryLink(_PageLink):
-    """The task's job in the history of its cluster, from the URL template ``history_url`` in the connection's extra."""
+    """The task's job in the history of its cluster, from the URL template ``history_url`` in the connection's extra.
+
+    For an operator of your own, see :class:`RayAgentJobLink`:
+
+    .. code-block:: python
+
+        from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, RayAgentHistoryLink
+
+        operator_extra_links = (RayAgentJobLink(), RayAgentHistoryLink())
+    """
 
     name = "Ray history"
     field = "history_url"

@@ -83,8 +83,15 @@ class RayAgentStopJobOperator(_IdempotentOperator):
 
     XCom (``return_value``): ``job_id``, ``status`` (the last known one), ``stop_requested``.
 
+    .. code-block:: python
+
+        from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
+
+        stop = RayAgentStopJobOperator(task_id="stop", job_id="train-20260131", if_missing="skip")
+
     :param job_id: id of the job (Ray's submission id). (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection. (templated)
     :param wait_for_termination: wait until the job has ended. The agent's response alone does not guarantee the stop: a
         job that waits for resources can stay PENDING for minutes.
     :param timeout: seconds to wait for the end of the job; default 300.
@@ -92,6 +99,8 @@ class RayAgentStopJobOperator(_IdempotentOperator):
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
     :param if_missing: what to do if the agent does not know the job: ``fail``, ``skip`` or ``succeed``.
     :param if_finished: what to do if the job has already ended: ``succeed``, ``skip`` or ``fail``.
+
+    The other arguments are those of Airflow's ``BaseOperator``.
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id", "cluster")
@@ -262,13 +271,22 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
 
     XCom (``return_value``): ``name``, ``status`` (before the deletion; ``None`` if it did not exist), ``deleted``.
 
+    .. code-block:: python
+
+        from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
+
+        delete = RayAgentDeleteServeApplicationOperator(task_id="delete", name="chat")
+
     :param name: name of the application. (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection. (templated)
     :param wait_for_deletion: wait until the application is gone.
     :param timeout: seconds to wait for the deletion; default 300.
     :param poll_interval: seconds between two status checks; default 2.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
     :param if_missing: what to do if the application does not exist: ``succeed``, ``skip`` or ``fail``.
+
+    The other arguments are those of Airflow's ``BaseOperator``.
     """
 
     template_fields: Sequence[str] = ("name", "rayagent_conn_id", "cluster")

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 class RayAgentRunPluginOperator(JobStartingOperator):
     """Run an action of a plugin as a Ray job, and follow the job to its end.
 
+    The connection's *Service* must be ``agent``.
+
+    .. code-block:: python
+
+        from airflow.sdk import DAG
+
+        from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
+
+        with DAG("train_plugin", schedule="@daily"):
+            RayAgentRunPluginOperator(
+                task_id="train",
+                lookup="train@1.0",
+                action="train",
+                action_params={"epochs": 10},
+                rayagent_conn_id="rayagent_default",
+            )
+
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
     cleared task or a task whose worker died finds its job again instead of starting a second one:
 
@@ -31,13 +48,14 @@ class RayAgentRunPluginOperator(JobStartingOperator):
     :class:`~airflow_provider_rayagent.sensors.rayagent.RayAgentJobSensor`, and ``result``; with ``wait=False`` the job
     id.
 
-    :param lookup: the plugin release, in the form that the agent looks up. (templated)
+    :param lookup: the plugin release: its id, or ``plugin@version``. (templated)
     :param action: the action of the plugin. (templated)
     :param action_params: parameters of the action: JSON. (``params`` are those of the DAG.) (templated)
     :param requirements: additional Python requirements of the job. (templated)
     :param language: language of the plugin's messages. (templated)
 
-    The other arguments are those of ``JobStartingOperator``, and of every operator.
+    The other arguments are those of :class:`.JobStartingOperator` and :class:`.JobFollowingOperator`, and Airflow's
+    ``BaseOperator``.
     """
 
     template_fields: Sequence[str] = (

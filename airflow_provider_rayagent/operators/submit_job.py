@@ -33,6 +33,21 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
 
     The connection's *Service* must be ``ray``; a local agent works too.
 
+    .. code-block:: python
+
+        from airflow.sdk import DAG
+
+        from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperator
+
+        with DAG("train", schedule="@daily"):
+            RayAgentSubmitJobOperator(
+                task_id="train",
+                entrypoint="python train.py",
+                working_dir="jobs/train",
+                entrypoint_num_cpus=1,
+                rayagent_conn_id="rayagent_default",
+            )
+
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop, and Ray starts at
     most one job with an id. So a retry, a cleared task or a task whose worker died finds its job again instead of
     starting a second one:
@@ -74,7 +89,8 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
     :param openlineage_inject_transport_info: tell it where this Airflow sends its OpenLineage events, with the
         credentials for that.
 
-    The other arguments are those of ``JobStartingOperator``, and of every operator.
+    The other arguments are those of :class:`.JobStartingOperator` and :class:`.JobFollowingOperator`, and Airflow's
+    ``BaseOperator``.
     """
 
     template_fields: Sequence[str] = (

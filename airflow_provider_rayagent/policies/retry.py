@@ -35,6 +35,18 @@ class RayAgentRetryPolicy(RetryPolicy):
     ``up_for_reschedule`` and goes on in the same try, with a job that is still PENDING, and in the same place of the
     log. After ``wait_at_most`` they count as any other failure.
 
+    .. code-block:: python
+
+        from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperator
+        from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
+
+        RayAgentSubmitJobOperator(
+            task_id="train",
+            entrypoint="python train.py",
+            retries=3,
+            retry_policy=RayAgentRetryPolicy(node_died=120, out_of_memory=None),
+        )
+
     Each other argument is the delay before the task runs again, in seconds or as a ``timedelta``; with ``None`` such a
     failure fails the task at once, too.
 

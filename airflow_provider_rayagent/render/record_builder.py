@@ -22,7 +22,13 @@ REPORTED_PROGRESS_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class DisplaySettings:
-    """How the task log shows a job's lines.
+    """How the task log shows a job's lines. A trigger takes it as JSON, the argument ``display``.
+
+    .. code-block:: python
+
+        from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+
+        trigger = RayAgentJobTrigger(job_id="train-20260131", display={"colors": False, "max_lines": 1000})
 
     :param levels: detect the level of each line; otherwise all lines are INFO.
     :param colors: keep terminal colors.

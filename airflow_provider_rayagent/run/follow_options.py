@@ -45,6 +45,13 @@ def known_arguments(kind: type[Any], arguments: Mapping[str, Any], log: Any) -> 
 class FollowOptions:
     """How a task follows its job. A trigger stores it as JSON.
 
+    .. code-block:: python
+
+        from airflow_provider_rayagent.triggers.rayagent import FollowOptions, RayAgentJobTrigger
+
+        options = FollowOptions(poll_interval=30, stop_job_on_kill=True)
+        trigger = RayAgentJobTrigger(job_id="train-20260131", **options.to_json())
+
     :param forward_logs: forward the job's log to the task log.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http``.
     :param poll_interval: seconds between two status checks.
@@ -52,7 +59,7 @@ class FollowOptions:
     :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
     :param max_line_length: characters; longer lines are forwarded in marked pieces.
     :param stop_job_on_kill: stop the job when a user ends the task.
-    :param display: how to show the job's lines.
+    :param display: how to show the job's lines: :class:`.DisplaySettings`.
     :param result_markers: pairs of a start and an end marker between which the job prints its result; none: do not
         look for one.
     :param read_messages: look for the messages that the job prints.

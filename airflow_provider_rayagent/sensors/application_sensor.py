@@ -39,8 +39,15 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     XCom (``return_value``): ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``,
     ``last_deployed_time_s`` (seconds since the epoch), ``deployments`` (the status of each); ``None`` if it is gone.
 
+    .. code-block:: python
+
+        from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationSensor
+
+        wait = RayAgentServeApplicationSensor(task_id="wait", name="chat", timeout=1800)
+
     :param name: name of the application. (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection. (templated)
     :param target: ``running`` or ``gone``.
     :param grace_period: seconds for which it may be DEPLOY_FAILED (possibly the status of an earlier deployment) or
         UNHEALTHY (from which Ray tries to recover).
@@ -52,7 +59,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
         ``mode`` then has no effect.
 
-    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
+    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of Airflow's ``BaseSensorOperator``.
     """
 
     template_fields: Sequence[str] = ("name", "rayagent_conn_id", "cluster", "deployed_after")

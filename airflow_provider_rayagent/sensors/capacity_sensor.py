@@ -30,6 +30,12 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
     XCom (``return_value``): ``free``, the amounts that were free by the names of the arguments that are set;
     ``node_id`` and ``node_ip`` of the node that has them, ``None`` without ``on_one_node``.
 
+    .. code-block:: python
+
+        from airflow_provider_rayagent.sensors.rayagent import RayAgentCapacitySensor
+
+        wait = RayAgentCapacitySensor(task_id="wait", num_gpus=8, accelerator_type="A100", mode="reschedule")
+
     :param num_gpus: GPUs; 0: not considered.
     :param num_cpus: CPUs; 0: not considered.
     :param memory_bytes: bytes of memory; 0: not considered.
@@ -38,12 +44,13 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
         sum over the nodes counts, as for a training with many workers.
     :param wait_for_scale_up: wait even for more than the live nodes have; the cluster may add some.
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection. (templated)
     :param poke_interval: seconds between two requests; with ``mode="reschedule"`` at least 10.
     :param agent_unreachable_timeout: seconds for which the requests may fail.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
         ``mode`` then has no effect.
 
-    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
+    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of Airflow's ``BaseSensorOperator``.
     """
 
     template_fields: Sequence[str] = ("accelerator_type", "rayagent_conn_id", "cluster")

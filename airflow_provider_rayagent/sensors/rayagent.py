@@ -46,12 +46,25 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
     (Before Airflow 3.3 a task keeps no state between pokes, so the log is forwarded when the job has ended.) Then
     nothing is said of a job that waits or is silent.
 
+    .. code-block:: python
+
+        from datetime import timedelta
+
+        from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+
+        follow = RayAgentJobSensor(
+            task_id="follow",
+            job_id="train-20260131",
+            timeout=timedelta(hours=6),
+            deferrable=True,
+        )
+
     :param job_id: id of the job (Ray's submission id). (templated)
     :param poke_interval: seconds between two status checks, less while the job writes; default 5, or 60 with
         ``mode="reschedule"``, where it is at least 10: Airflow fails some tasks that are rescheduled sooner.
 
-    The other arguments are those of ``JobFollowingOperator``, and of every sensor. ``timeout`` covers the whole
-    time that the job is followed; ``mode`` has no effect with ``deferrable``.
+    The other arguments are those of :class:`.JobFollowingOperator`, and Airflow's ``BaseSensorOperator``. ``timeout``
+    covers the whole time that the job is followed; ``mode`` has no effect with ``deferrable``.
     """
 
     ui_color = "#d9edf7"

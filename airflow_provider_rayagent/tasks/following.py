@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class JobFollowingOperator(DeferringOperator):
-    """Base of tasks that follow a job.
+    """Base of :class:`.JobStartingOperator` and :class:`.RayAgentJobSensor`: follow a job to its end.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param cluster: the value for the placeholder ``{cluster}`` in the URL of the connection, such as the name that the

@@ -35,7 +35,7 @@ LOST = "LOST"
 
 
 class JobStartingOperator(JobFollowingOperator):
-    """Base class of operators that start a job and follow it to its end.
+    """Base of :class:`.RayAgentSubmitJobOperator` and :class:`.RayAgentRunPluginOperator`: start a job and follow it.
 
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
     cleared task or a task whose worker died finds its job again instead of starting a second one.
@@ -49,11 +49,11 @@ class JobStartingOperator(JobFollowingOperator):
         where it can be unknown to the agent, or for its ``cluster``, if that is not there yet. Then the task fails, and
         stops the job if ``stop_job_on_kill``. ``None``: no limit.
     :param poll_interval: seconds between two status checks, less while the job writes.
-    :param read_result: see ``JobFollowingOperator``; default on.
+    :param read_result: see :class:`.JobFollowingOperator`; default on.
     :param read_messages: read the job's messages; default on.
     :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 
-    The other arguments are those of ``JobFollowingOperator``, and of every operator.
+    The other arguments are those of :class:`.JobFollowingOperator`, and Airflow's ``BaseOperator``.
     """
 
     ui_color = "#e2f0d9"

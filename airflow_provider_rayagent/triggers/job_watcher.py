@@ -52,10 +52,24 @@ class _WatcherArgumentError(RayAgentInputError, TypeError):
 class RayAgentJobWatcher(BaseEventTrigger):
     """Fire one event for each Ray job that ends, whoever has submitted it; for an ``AssetWatcher``.
 
-    The payload of an event is :class:`.JobEndEvent`. Jobs that ended before the watcher was created are no events. The
-    triggerer lists the jobs once for all watchers with the same connection and interval.
+    The payload of an event has ``event_id``, ``rayagent_conn_id``, ``job_id``, ``status``, ``message``, ``error_type``,
+    ``entrypoint``, ``metadata``, ``start_time`` and ``end_time`` (ms since the epoch), and ``duration`` (seconds). Jobs
+    that ended before the watcher was created are no events. The triggerer lists the jobs once for all watchers with the
+    same connection and interval.
 
     None of the arguments is a secret.
+
+    .. code-block:: python
+
+        from airflow.sdk import DAG, Asset, AssetWatcher
+
+        from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
+
+        watcher = RayAgentJobWatcher(name="train-*", statuses=["SUCCEEDED"])
+        trained = Asset("trained", watchers=[AssetWatcher(name="ray", trigger=watcher)])
+
+        with DAG("deploy", schedule=[trained]):
+            ...
 
     :param rayagent_conn_id: the Airflow connection of the service.
     :param name: pattern with ``*``, ``?`` and ``[…]`` that the submission id of the job, or ``job_name`` in its

@@ -53,11 +53,28 @@ class RayAgentJobTrigger(BaseTrigger):
     The other arguments are the fields of :class:`FollowOptions` as JSON primitives. A trigger splits lines of more than
     16,000 characters, whatever ``max_line_length`` is. No argument is a secret.
 
+    .. code-block:: python
+
+        from airflow.sdk import BaseOperator
+
+        from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+
+
+        class FollowOperator(BaseOperator):
+            def execute(self, context):
+                trigger = RayAgentJobTrigger(job_id="train-20260131", job_missing_timeout=600)
+                self.defer(trigger=trigger, method_name="conclude")
+
+            def conclude(self, context, event):
+                if event["end"] != "job ended" or event["status"] != "SUCCEEDED":
+                    raise RuntimeError(f"The job did not succeed: {event}")
+
     :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
     :param cluster: the cluster in the URL of the connection; ``None``: it has none.
     :param deadline: time (seconds since the epoch) at which to give up, after a last status check; ``None``: never.
-    :param position: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
+    :param position: where in the log to start, in an internal form of this package (``JobRecords.position`` or
+        ``Cursor.to_json``); ``None``: at its beginning.
     """
 
     def __init__(

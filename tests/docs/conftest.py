@@ -7,16 +7,33 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+from airflow import __version__ as airflow_version
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
+OF_CLUSTER = ("ray.train", "ray.train.torch")
+"""Modules that only a cluster has."""
 
 
 def code_blocks(text: str, language: str) -> list[str]:
     """Return the code in the fenced blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run_block(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run an example in Python as it stands.
+
+    :param name: where it is, for a traceback.
+    """
+    if ".loop(" in block and re.match(r"3\.[0-3]\.", airflow_version):
+        pytest.skip("task loops need Airflow 3.4")
+    if "airflow" not in block:
+        for module in OF_CLUSTER:
+            monkeypatch.setitem(sys.modules, module, MagicMock())
+    exec(compile(block, name, "exec"), {"__name__": "block"})
 
 
 def run(*command: str | Path, **variables: str) -> str:

@@ -18,6 +18,15 @@ PACKAGE = "airflow_provider_rayagent"
 SETTINGS = f"{PACKAGE}.render.record_builder.DisplaySettings"
 """Its fields are the keys of a trigger's argument ``display``."""
 
+BASES = {
+    f"{PACKAGE}.tasks.following.JobFollowingOperator": "RayAgentJobSensor",
+    f"{PACKAGE}.tasks.starting.JobStartingOperator": "RayAgentSubmitJobOperator",
+}
+"""Base classes to which the docstrings refer, each with a class that has all arguments of it."""
+
+SHARED = {"job_id", "name"}
+"""Arguments of methods that the description of the class explains once."""
+
 _ENTRY = r'<dl class="py (?:class|exception|function|method)">\s*<dt class="sig sig-object py" id="([\w.]+)">'
 _PARAMETER = r'<em class="sig-param"><span class="n"><span class="pre">(\w+)(.*?)</em>'
 
@@ -94,7 +103,25 @@ def test_the_list_has_every_kind_of_class_that_airflow_is_told_of() -> None:
 
 
 def test_the_reference_has_every_public_name_and_no_other(entries: dict[str, Entry]) -> None:
-    assert entries.keys() - {SETTINGS} == NAMES.keys()
+    assert entries.keys() - {SETTINGS, *BASES} == NAMES.keys()
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_base_has_arguments_of_the_class_and_describes_them(base: str, entries: dict[str, Entry]) -> None:
+    [whole] = [entry for name, entry in entries.items() if name.endswith(f".{BASES[base]}")]
+    assert {"rayagent_conn_id", "deferrable"} <= entries[base].described == entries[base].arguments < whole.arguments
+    assert entries[base].untyped == set()
+
+
+def test_every_sentence_about_other_arguments_leads_to_an_entry_or_to_airflow(entries: dict[str, Entry]) -> None:
+    found = [
+        (name, sentence)
+        for name, entry in entries.items()
+        for sentence in re.findall(r"\bother arguments\b[^.]*\.", entry.words)
+    ]
+    names = {name.rpartition(".")[2] for name in entries} | {"BaseOperator", "BaseSensorOperator"}
+    assert len(found) > 10
+    assert [each for each in found if not names & set(re.findall(r"\w+", each[1]))] == []
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES | METHODS))
@@ -106,6 +133,13 @@ def test_the_signature_has_every_argument_with_its_type(name: str, entries: dict
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_every_argument_of_a_class_is_described(name: str, entries: dict[str, Entry]) -> None:
     assert entries[name].described == NAMES[name]
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_argument_of_a_method_is_described_there_or_where_it_says(name: str, entries: dict[str, Entry]) -> None:
+    entry = entries[name]
+    refers = re.search(r"^Call \w+|arguments[\w, ]* are those of", " ".join(entry.words.split()))
+    assert refers or entry.arguments - entry.described <= SHARED
 
 
 def test_every_class_that_sends_requests_takes_the_id_of_a_connection() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_rayagent.cli import subcommands
 from airflow_provider_rayagent.cli.definition import DEFAULT_CONN_ID, STATUSES, get_commands
+from airflow_provider_rayagent.cli.exit_codes import ExitCode
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.text.codes import Code
@@ -37,8 +38,19 @@ def test_every_command_takes_a_connection_and_explains_its_exit_codes(name: str,
     done = airflow(name, "--help")
     assert done.code == 0
     assert ("--conn-id" in done.out) == ("--cluster" in done.out) == (name != "explain")
-    assert "Exit codes: 0 success" in done.out
+    codes = done.out.partition("\nExit codes:\n")[2]
+    assert re.findall(r"^  (\d+)  +\w", codes, re.MULTILINE) == [str(code.value) for code in ExitCode]
     assert ("--output" in done.out) == (name in TABLES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_help_of_a_command_has_an_example_that_the_parser_accepts(name: str, airflow: Airflow) -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    [example] = re.findall(r"^Example: airflow (rayagent .+)$", airflow(name, "--help").out, re.MULTILINE)
+    args = get_parser().parse_args(example.split())
+    assert args.subcommand == name
+    assert callable(args.func)
 
 
 @pytest.mark.parametrize("arguments", [("logs",), ("jobs", "--limit", "0"), ("jobs", "--status", "LOST"), ("no",)])
