@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import configparser
 import json
-import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_rayagent.exceptions import RayAgentUnreachableError
 from tests.docs.conftest import PAGES, code_blocks
 
 TEXT = (PAGES / "operations.md").read_text(encoding="utf-8")
@@ -28,20 +25,6 @@ def run(code: str) -> dict[str, Any]:
 @pytest.mark.parametrize("code", code_blocks(TEXT, "python"))
 def test_an_example_runs_with_its_own_imports(code: str) -> None:
     assert run(code)
-
-
-def test_the_callback_reports_the_code_and_the_cause(caplog: pytest.LogCaptureFixture) -> None:
-    (report,) = (run(code)["report"] for code in code_blocks(TEXT, "python") if "def report" in code)
-    task = SimpleNamespace(task_id="follow")
-
-    with caplog.at_level(logging.ERROR, "airflow.task"):
-        logging.getLogger("airflow.task").addHandler(caplog.handler)
-        report({"exception": RayAgentUnreachableError("Nothing listens."), "task_instance": task})
-        report({"task_instance": task})
-        logging.getLogger("airflow.task").removeHandler(caplog.handler)
-
-    assert "Task follow: RA-201, cause: unknown" in caplog.messages
-    assert "Task follow: no code, cause: unknown" in caplog.messages
 
 
 def test_every_setting_can_be_read() -> None:

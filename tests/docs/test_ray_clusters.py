@@ -1,4 +1,4 @@
-"""The page about clusters: a RayCluster, its NetworkPolicy and the connection to it belong together."""
+"""The page about clusters: a RayCluster and the connection to it belong together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_rayagent.services.ray_service import RAY
 from tests.docs.conftest import PAGES, code_blocks
 
 TEXT = (PAGES / "ray-clusters.md").read_text(encoding="utf-8")
-CLUSTER, POLICY = (document for text in code_blocks(TEXT, "yaml") for document in yaml.safe_load_all(text))
+[CLUSTER] = (document for text in code_blocks(TEXT, "yaml") for document in yaml.safe_load_all(text))
 [CONNECTION] = map(json.loads, code_blocks(TEXT, "json"))
 
 
@@ -19,13 +19,6 @@ def test_the_cluster_requires_a_token_that_the_shown_commands_copy() -> None:
     name, namespace = CLUSTER["metadata"]["name"], CLUSTER["metadata"]["namespace"]
     assert CLUSTER["spec"]["authOptions"] == {"mode": "token"}
     assert f"kubectl get secret {name} -n {namespace} " in TEXT
-
-
-def test_the_policy_is_that_of_the_clusters_head() -> None:
-    labels = POLICY["spec"]["podSelector"]["matchLabels"]
-    assert POLICY["metadata"]["namespace"] == CLUSTER["metadata"]["namespace"]
-    assert labels == {"ray.io/cluster": CLUSTER["metadata"]["name"], "ray.io/node-type": "head"}
-    assert [port["port"] for rule in POLICY["spec"]["ingress"] for port in rule.get("ports", [])] == [8265]
 
 
 def test_the_connection_leads_to_the_cluster_with_its_token() -> None:
