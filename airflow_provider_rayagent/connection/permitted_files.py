@@ -85,7 +85,7 @@ def permitted_path(folders: PermittedFolders | None, field: str, path: str) -> s
     if resolved is not None and _is_identity(resolved):
         raise RayAgentConfigError(
             f"{refused} It belongs to the identity of this pod or machine, which is used for no connection. Mount a "
-            "file for the service into another folder, such as a projected token with an audience of its own."
+            "file for the service into another folder, such as a projected token."
         )
     if folders is not None:
         # Each component of Airflow runs in another folder.

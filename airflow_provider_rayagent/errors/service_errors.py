@@ -32,8 +32,8 @@ class RayAgentError(Exception):
     :param code: the code of the problem; default: that of the class.
 
     ``code`` is a string such as ``RA-201``, which :doc:`/troubleshooting` explains. ``failure_kind`` is what caused the
-    failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``. ``causes`` is what Ray has
-    recorded about the failure of a job: plain records, the first cause first (:ref:`what-ray-recorded`).
+    failure of a job: ``program``, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``. ``causes`` is what
+    Ray has recorded about the failure of a job: plain records, the first cause first (:ref:`what-ray-recorded`).
     """
 
     code: Code = Code.SERVICE_FAILED
@@ -156,7 +156,10 @@ class RayAgentStreamLimitError(RayAgentError):
 
 
 class RayAgentLogsUnavailableError(RayAgentError):
-    """The job's log could not be read completely, although its status could."""
+    """The job's log could not be read completely, although its status could.
+
+    Raised by the log methods of the hooks, and by a task with ``read_result="required"``.
+    """
 
     code = Code.LOG_INCOMPLETE
 

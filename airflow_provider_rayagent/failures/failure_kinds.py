@@ -32,6 +32,9 @@ class FailureKind(str, Enum):
     STORAGE_FULL = "storage_full"
     STALLED = "stalled"
 
+    def __str__(self) -> str:
+        return self.value
+
 
 _CAUSES = {
     FailureKind.NODE_DIED: "a node died",

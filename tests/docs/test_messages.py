@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 PACKAGE = ROOT / "airflow_provider_rayagent"
 TROUBLESHOOTING = (PAGES / "troubleshooting.md").read_text(encoding="utf-8")
-TABLES = (
-    TROUBLESHOOTING
-    + (PAGES / "local-agent.md").read_text(encoding="utf-8").partition("## Messages")[2].partition("\n## ")[0]
-)
+LOCAL_AGENT = (PAGES / "local-agent.md").read_text(encoding="utf-8")
+TABLES = TROUBLESHOOTING + LOCAL_AGENT.partition("\n## Limits and messages\n")[2].partition("\n## ")[0]
 SECTIONS = dict(re.findall(r"^### (RA-\d{3})\n(.*?)(?=^##|\Z)", TROUBLESHOOTING, flags=re.MULTILINE | re.DOTALL))
 """The text of each section by the code that is its heading."""
 QUOTES = [

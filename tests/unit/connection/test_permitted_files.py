@@ -167,7 +167,7 @@ def test_a_folder_may_be_a_file(folder: Path, transport: Transport) -> None:
 
 IDENTITY = (
     r"may not be opened here: {}. It belongs to the identity of this pod or machine, which is used for no connection. "
-    "Mount a file for the service into another folder, such as a projected token with an audience of its own."
+    "Mount a file for the service into another folder, such as a projected token."
 )
 TOKEN_OF_THE_POD = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 IDENTITIES = (

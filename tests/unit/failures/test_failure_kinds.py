@@ -279,3 +279,7 @@ def test_every_kind_has_a_headline_of_its_own() -> None:
     assert len(lines) == len(FailureKind)
     assert [line for line in lines if not line.startswith("Platform failure: ")] == ["The program failed."]
     assert headline(FailureKind.PROGRAM, 3) == "The program failed: exit code 3."
+
+
+def test_a_kind_is_shown_as_its_name() -> None:
+    assert f"{FailureKind.NODE_DIED}" == str(FailureKind.NODE_DIED) == "node_died"
