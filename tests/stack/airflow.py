@@ -357,6 +357,8 @@ def environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs
     env["AIRFLOW_HOME"] = str(home)
     values = {
         "API__BASE_URL": url,
+        # So that no line of a log is cut in the pictures of the documentation.
+        "API__DEFAULT_WRAP": "True",
         "API__HOST": "127.0.0.1",
         "API__PORT": url.rpartition(":")[2],
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",

@@ -35,7 +35,7 @@ _CHANGING = (
     # What Ray itself writes into the log of a job.
     (re.compile(r"^.*(job_manager\.py:\d+ -- |Running entrypoint for job ).*\n", re.MULTILINE), ""),
     # Which statuses of its job a task sees, and when, depends on the machine.
-    (re.compile(r"^\d+\n\[.*\] INFO - Job \S+ is [A-Z]+, .*\n", re.MULTILINE), ""),
+    (re.compile(r"^(\d+\n\[.*\] INFO - )?Job \S+ is [A-Z]+( after .* s)?[.,].*\n", re.MULTILINE), ""),
     (re.compile(r"\btest__[0-9a-f]{12}\b"), "RUN"),
     (re.compile(r"\braysubmit_\w+"), "ID"),
     (re.compile(r"\b([0-9a-f]{16}|[0-9a-f]{56})\b"), "ID"),

@@ -11,8 +11,7 @@ from airflow_provider_rayagent.connection.fields import FIELDS
 from tests.stack.browser import Page, browser_page
 from tests.stack.job_logs import AFTER_RAY
 from tests.stack.pictures import shows
-from tests.stack.watch import wait_until
-from tests.system.test_connection_form import SECTIONS
+from tests.system.test_connection_form import SECTIONS, unfold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,28 +21,44 @@ if TYPE_CHECKING:
     from tests.system.support import System, Task
 
 PROGRAMS = {
-    "report": r"""
-import logging, sys
+    "train": r"""
+import logging, os, sys, time
 logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stdout)
-print("12,480 rows loaded")
-logging.info("epoch 1 of 3: loss 0.71")
+def wait_for(name):
+    while not os.path.exists(os.path.join(os.environ["SIGNS"], name)):
+        time.sleep(0.1)
+def train(epoch, steps):
+    for done in range(0, steps + 1, 100):
+        bar, clock = "\u2588" * (done // 50), f"[00:{done // 12:02}<00:{(500 - done) // 12:02}, 11.9it/s]"
+        print(f"epoch {epoch}: {done // 5:3}%|{bar:10}| {done}/500 {clock}", end="\r", flush=True)
+        time.sleep(0.4)
+wait_for("train")
+print("12,480 rows loaded", flush=True)
+for epoch, loss in ((1, 0.71), (2, 0.48)):
+    train(epoch, 500)
+    logging.info("epoch %d of 3: loss %.2f", epoch, loss)
 logging.warning("The learning rate is very low.")
-print('{"level": "error", "message": "rows.parquet has no column price"}')
 print("\033[32mcheckpoint saved\033[0m, \033[1;35mthe best so far\033[0m", flush=True)
+# Ray holds back the last state, whose carriage return could be half of a line break.
+train(3, 300)
+wait_for("end")
 """,
-    "train": """
+    "tune": """
 import os, time
+def wait_for(name):
+    while not os.path.exists(os.path.join(os.environ["SIGNS"], name)):
+        time.sleep(0.1)
+wait_for("tune")
 for epoch in range(1, 6):
     print(f"epoch {epoch} of 20: loss {1 / epoch:.3f}", flush=True)
-while not os.path.exists(os.environ["RELEASE"]):
-    time.sleep(0.1)
+    time.sleep(1)
+wait_for("end")
 """,
     "score": """
 print("scoring 12,480 rows", flush=True)
 print({"rows": 12_480}["price"])
 """,
 }
-CONN = "ray_production"
 MESSAGE = "[data-scope=toast][data-part=root]"
 CLOSE = "(each) => { each.open = false; return true; }"
 GRID, HEADER, LOG = "[data-testid=task-{}]", "[data-testid=header-card]", "[data-testid=virtualized-list]"
@@ -54,27 +69,28 @@ class Tasks(NamedTuple):
 
     first: Task
     failed: Task
-    report: Task
+    running: Task
     deferred: Task
 
 
 @pytest.fixture(scope="module")
 def tasks(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
-    """Run the tasks at the same time: jobs on Ray take most of it."""
-    first = system.start("rayagent_first_job", "run_command")
-    environment = {"env_vars": {"RELEASE": str(system.programs / "train")}}
-    folder = tmp_path_factory.mktemp("nightly")
+    """Run the tasks, and let two jobs write when they are followed."""
+    folder, signs = (tmp_path_factory.mktemp(name) for name in ("nightly", "signs"))
+    environment = {"env_vars": {"SIGNS": str(signs)}}
     programs = {name: AFTER_RAY + program for name, program in PROGRAMS.items()}
     jobs = system.submit_programs(programs, folder, "nightly", runtime_env=environment)
-    system.agent.wait(jobs["train"], statuses=("RUNNING",))
-    deferred = system.follow(jobs["train"], "system_deferred")
-    report, failed = (system.follow(jobs[name]) for name in ("report", "score"))
-
-    for task, state in ((first, "success"), (report, "success"), (failed, "failed")):
-        task.wait_for(state)
-    yield Tasks(first, failed, report, deferred)
-    system.release("train")
-    deferred.assert_ends("success")
+    first, failed = system.start("rayagent_first_job", "run_command"), system.follow(jobs["score"])
+    first.wait_for("success")
+    failed.wait_for("failed")
+    running, deferred = system.follow(jobs["train"]), system.follow(jobs["tune"], "system_deferred")
+    for name, task in (("train", running), ("tune", deferred)):
+        task.wait_for_text("Running entrypoint")
+        (signs / name).touch()
+    yield Tasks(first, failed, running, deferred)
+    (signs / "end").touch()
+    for task in (running, deferred):
+        task.assert_ends("success")
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +119,18 @@ def test_a_picture_of_the_link_to_the_job(tasks: Tasks, page: Page, pictures: Pi
     pictures.check(page, "job-link", shows("Success"), parts, ours="^run_command$|^RayAgent|^Ray job$")
 
 
-def test_a_picture_of_levels_and_colors(tasks: Tasks, page: Page, pictures: Pictures) -> None:
-    open_task(page, tasks.report)
-    ours = " - .*(rows|epoch|learning rate|checkpoint)"
-    pictures.check(page, "log-levels", shows("Success", "the best so far"), (HEADER, LOG), alone=True, ours=ours)
+def test_pictures_of_a_log_that_grows(
+    system: System, tasks: Tasks, page: Page, pictures: Pictures, tmp_path: Path
+) -> None:
+    last = "epoch 3:  40%"
+    tasks.running.wait_for_text(last)
+    open_task(page, tasks.running)
+    # How many states of a progress bar are shown depends on the machine.
+    ours = " - .*(rows|of 3|learning rate|checkpoint)"
+    pictures.check(page, "running-task", shows("Running", last), (HEADER, LOG), alone=True, ours=ours)
+    job = f"{system.airflow.url}/rayagent/#/rayagent_default/jobs/nightly-train"
+    with browser_page(job, tmp_path, size=(1200, 900)) as ray_page:
+        pictures.check(ray_page, "ray-page-job", shows("Live", last), ours="rows|of 3|learning rate|checkpoint")
 
 
 def test_a_picture_of_a_failed_task(tasks: Tasks, page: Page, pictures: Pictures) -> None:
@@ -123,27 +147,28 @@ def test_a_picture_of_a_deferred_task(tasks: Tasks, page: Page, pictures: Pictur
     pictures.check(page, "deferred-task", shows("Deferred", "epoch 5 of 20"), (HEADER, LOG), alone=True, ours=ours)
 
 
-def test_pictures_of_the_connection_form_and_its_test(
-    system: System, page: Page, pictures: Pictures, tmp_path: Path
-) -> None:
-    connections = f"{system.airflow.url}/connections?name_pattern={CONN}"
-    page.open(connections)
+def test_a_picture_of_the_connection_form(system: System, page: Page, pictures: Pictures) -> None:
+    page.open(f"{system.airflow.url}/connections")
     page.click("button", "Add Connection")
-    page.enter("input[name=connection_id]", CONN)
+    page.enter("input[name=connection_id]", "ray_production")
     page.choose("input[role=combobox]", "Ray agent")
-    page.enter("input[name=host]", system.agent.url.rstrip("/"))
-    page.enter("input[name=password]", system.agent.token)
-    page.enter("input[name=port]", str(urlsplit(system.agent.url).port))
+    page.enter("input[name=host]", "https://ray.example.com")
+    page.enter("input[name=password]", "of-the-picture")
+    unfold(page, "Service")
+    page.choose("[data-scope=accordion] input[role=combobox]", "ray")
     ours = f"^({'|'.join([*SECTIONS, 'Ray agent', *FIELDS.values()])})$"
     pictures.check(page, "connection-form", shows("Ray agent", *SECTIONS), ("[role=dialog]",), alone=True, ours=ours)
 
-    page.click("button", "Save")
-    stored = f"connections?connection_id_pattern={CONN}"
-    wait_until(lambda: system.api("GET", stored)["total_entries"] or None, "the connection is not stored")
+
+def test_a_picture_of_the_test_of_a_connection(system: System, pictures: Pictures, tmp_path: Path) -> None:
+    # Airflow 3.3.1 and 3.3.2 do not test a connection without a port.
+    port = urlsplit(system.agent.url).port
+    conn_id = system.connect("ray_local", host=system.agent.url.rstrip("/"), port=port)
     # A low window, so that the message is near the list.
-    with browser_page(connections, tmp_path, size=(1200, 590)) as listed:
-        listed.find("td", CONN)
-        listed.click("button", "Test Connection")
-        ours = f"{CONN}|^Connected to "
-        pictures.check(listed, "connection-test", shows("Connected to"), ("table", MESSAGE), alone=True, ours=ours)
-    system.api("DELETE", f"connections/{CONN}")
+    listed = f"{system.airflow.url}/connections?name_pattern={conn_id}"
+    with browser_page(listed, tmp_path, size=(1200, 590)) as page:
+        page.find("td", conn_id)
+        page.click("button", "Test Connection")
+        ours = f"{conn_id}|^Connected to "
+        pictures.check(page, "connection-test", shows("Connected to"), ("table", MESSAGE), alone=True, ours=ours)
+    system.api("DELETE", f"connections/{conn_id}")

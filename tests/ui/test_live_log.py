@@ -187,6 +187,20 @@ def test_a_paused_log_that_begins_anew_keeps_its_lines_until_it_is_resumed(brows
     wait_for_lines(browser, "a", "b", "c")
 
 
+def test_a_complete_log_cannot_be_paused_but_resumed(browser: Page, server: PageServer) -> None:
+    log = server.answers[LOG] = Log("a")
+    open_job(browser, server)
+    wait_for_lines(browser, "a")
+    browser.click("button", "Pause")
+    log.write("b")
+    browser.find("button", "Resume (1 new)")
+    log.fields["end"] = ""
+    wait_for_state(browser, "Complete")
+    browser.click("button", "Resume (1 new)")
+    wait_for_lines(browser, "a", "b")
+    assert browser.look(".tools button") == ["Download"]
+
+
 def test_an_empty_log_that_begins_anew_is_not_the_old_one(browser: Page, server: PageServer) -> None:
     log = server.answers[LOG] = Log("a")
     open_job(browser, server)

@@ -39,6 +39,7 @@ export function liveLog(route, name, isOver) {
   // Whether lines are held that replace those that are shown.
   let replaces = false;
   let [follows, top] = [true, 0];
+  let hasEnded = false;
 
   let after = "";
   const polling = poll(update, POLL_SECONDS);
@@ -81,6 +82,8 @@ export function liveLog(route, name, isOver) {
   function end(reason) {
     polling.stop();
     state(reason ? `Ended: ${reason}` : "Complete");
+    hasEnded = true;
+    showPause();
     const isEmpty = !rows.children.length && !held?.length;
     if (!reason && isEmpty) rows.append(element("div.line.own", {}, "The log is empty."));
   }
@@ -101,7 +104,7 @@ export function liveLog(route, name, isOver) {
     if (held) {
       held.push(...records);
       if (held.length > MAX_LINES) drop(held.splice(0, held.length - MAX_LINES).length);
-      pause.textContent = `Resume (${number(held.length)} new)`;
+      showPause();
       return;
     }
     const words = search.value.toLowerCase();
@@ -138,13 +141,19 @@ export function liveLog(route, name, isOver) {
   function togglePause() {
     const records = held;
     held = held ? null : [];
-    pause.setAttribute("aria-pressed", String(held !== null));
-    pause.textContent = held ? "Resume" : "Pause";
+    showPause();
     if (!records) return;
     if (replaces) clear();
     replaces = false;
     showDropped();
     add(records);
+  }
+
+  function showPause() {
+    pause.setAttribute("aria-pressed", String(held !== null));
+    pause.textContent = held ? (held.length ? `Resume (${number(held.length)} new)` : "Resume") : "Pause";
+    // Of a complete log, nothing more is to come.
+    pause.hidden = hasEnded && !held;
   }
 
   function find(step) {

@@ -78,7 +78,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
     assert ray.of("PUT") == []
     assert (details["submission_id"], details["status"], details["result"]) == (ROOT, "SUCCEEDED", {"loss": 0.5})
     assert context["ti"].xcoms["job_id"] == ROOT
-    assert log.lines_of(PRINTED) == PRINTED.splitlines()
+    assert log.lines_of(PRINTED) == ["epoch 1"]
     assert f"Started job {ROOT}: python train.py." in log.messages
 
 
@@ -89,7 +89,7 @@ def test_a_lost_answer_leads_to_the_one_job(lost: Any, run: Run, ray: ScriptedAg
     with task_log() as log:
         assert run()["status"] == "SUCCEEDED"
     assert len({json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)}) == 1
-    assert log.lines_of(PRINTED) == PRINTED.splitlines()
+    assert log.lines_of(PRINTED) == ["epoch 1"]
 
 
 @pytest.mark.parametrize(
