@@ -64,7 +64,7 @@ class JobRecords:
     ) -> None:
         self._job_id = job_id
         self._builder = RecordBuilder(settings, position)
-        self._shows_markers = (settings or DisplaySettings()).markers
+        self._shows_markers = settings is not None and settings.markers
         self._shown = shown
         self._redact = redact
         self._where = where

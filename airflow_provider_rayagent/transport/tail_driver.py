@@ -113,8 +113,6 @@ class Follower:
         self.received_at = 0.0
         """When text of the log was last received, on the clock."""
         self._status_items: list[Item] = []
-        self._final_status: list[Item] = []
-        """The status with which the job has ended, which comes after its last lines."""
         self._outage = Outage(job_id)
         self._asked_at = clock()
         """When the last request for the status was sent, on the clock."""
@@ -205,9 +203,13 @@ class Follower:
                 await self._wait(seconds)
             case commands.Finish(end):
                 self.end = end
-        items = [*self._status_items, *self.tail.take(), *(self._final_status if self.end is End.JOB_ENDED else ())]
+        items = [*self._status_items, *self.tail.take(), *self._final_items()]
         self._status_items.clear()
         return items
+
+    def _final_items(self) -> list[Item]:
+        """Return the status with which the job has ended, which comes after its last lines."""
+        return [JobStatusChanged(self.job)] if self.end is End.JOB_ENDED and self.job is not None else []
 
     async def _close(self) -> None:
         """Close all connections."""
@@ -325,9 +327,7 @@ class Follower:
         self._status_items += self._outage.ended()
         self._learn_secrets(job)
         terminal = jobs.has_ended(job)
-        if terminal:
-            self._final_status = [JobStatusChanged(job)]
-        elif self.job is None or self.job.get("status") != status:
+        if not terminal and (self.job is None or self.job.get("status") != status):
             self._status_items.append(JobStatusChanged(job))
         self.job = job
         ended_ago = self._seconds_since_end(job) if terminal else 0.0

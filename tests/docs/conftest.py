@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -23,8 +24,8 @@ def code_blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def run_block(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run an example in Python as it stands.
+def run_block(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run an example in Python as it stands; return its names.
 
     :param name: where it is, for a traceback.
     """
@@ -33,7 +34,9 @@ def run_block(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "airflow" not in block:
         for module in OF_CLUSTER:
             monkeypatch.setitem(sys.modules, module, MagicMock())
-    exec(compile(block, name, "exec"), {"__name__": "block"})
+    names: dict[str, Any] = {"__name__": "block"}
+    exec(compile(block, name, "exec"), names)
+    return names
 
 
 def run(*command: str | Path, **variables: str) -> str:

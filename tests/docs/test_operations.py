@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import configparser
 import json
-from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
-from tests.docs.conftest import PAGES, code_blocks
+from tests.docs.conftest import PAGES, code_blocks, run_block
 
 TEXT = (PAGES / "operations.md").read_text(encoding="utf-8")
 
 
-def run(code: str) -> dict[str, Any]:
-    """Run a snippet in a DAG file; return its names."""
-    names = {"__name__": __name__}
-    with DAG("snippet", schedule=None):
-        exec(compile(code, "operations.md", "exec"), names)
-    return names
-
-
 @pytest.mark.parametrize("code", code_blocks(TEXT, "python"))
-def test_an_example_runs_with_its_own_imports(code: str) -> None:
-    assert run(code)
+def test_an_example_runs_in_a_dag_with_its_own_imports(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with DAG("snippet", schedule=None):
+        assert run_block(code, "operations.md", monkeypatch)
 
 
 def test_every_setting_can_be_read() -> None:

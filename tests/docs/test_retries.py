@@ -17,7 +17,7 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
 from airflow_provider_rayagent.failures.failure_kinds import FailureKind
 from airflow_provider_rayagent.text.codes import Code
-from tests.docs.conftest import PAGES, ROOT, code_blocks
+from tests.docs.conftest import PAGES, ROOT, code_blocks, run_block
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -59,13 +59,11 @@ def test_the_program_in_plain_python_continues_after_a_kill(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def names() -> dict[str, Any]:
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the snippet about notifications defines."""
     text = (PAGES / "retries-and-errors.md").read_text(encoding="utf-8")
     (code,) = (code for code in code_blocks(text, "python") if "on_failure_callback" in code)
-    found: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(code, "retries-and-errors.md", "exec"), found)
-    return found
+    return run_block(code, "retries-and-errors.md", monkeypatch)
 
 
 @pytest.fixture

@@ -171,12 +171,6 @@ class Airflow:
             return None
         return _checked(answer)["value"]
 
-    def xcom_keys(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[str]:
-        """Return the keys of a task's XComs."""
-        path = f"{_ti_path(dag_id, run_id, task_id)}/xcomEntries"
-        entries = _checked(self._send("GET", path, params={"map_index": map_index}))["xcom_entries"]
-        return [each["key"] for each in entries]
-
     def extra_links(
         self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int | None = None
     ) -> dict[str, str | None]:

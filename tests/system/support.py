@@ -138,10 +138,6 @@ class Task:
         """Return what the task returned, or pushed."""
         return self.airflow.xcom(self.dag_id, self.run_id, self.task_id, key, self.map_index)
 
-    def xcom_keys(self) -> list[str]:
-        """Return the keys of the task's XComs."""
-        return self.airflow.xcom_keys(self.dag_id, self.run_id, self.task_id, self.map_index)
-
     def link(self, try_number: int | None = None) -> str | None:
         """Return the link to the job's page."""
         return self.links(try_number)["Ray job"]
