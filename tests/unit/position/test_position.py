@@ -266,7 +266,7 @@ def test_a_position_is_not_saved_again_while_xcoms_cannot_be_set_yet(
     monkeypatch.setattr(TriggerXComs, "is_due", True)
     monkeypatch.setattr(MessageXComs, "push_some", push)
     monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.05)
-    serve(Job("line 1\n", "RUNNING", timeline=[WaitFor(lambda: supervisor.saved), SetStatus("SUCCEEDED")]))
+    serve(Job("line 1\n", "RUNNING", timeline=[WaitFor(lambda: supervisor.saved_lines), SetStatus("SUCCEEDED")]))
     follow(make_trigger(ti))
     # Once more at the end; on a busy machine, a first save can come before the line.
     assert [lines for value in supervisor.saved if (lines := value["position"]["lines"])] == [1, 1]
