@@ -42,7 +42,8 @@ def bill_of_materials(metadata: ProjectMetadata[Any]) -> dict[str, Any]:
     """
     core = metadata.core
     purl = f"pkg:pypi/{core.name}@{metadata.version}"
-    extras = (requirement for group in core.optional_dependencies.values() for requirement in group)
+    # Each once, though two extras may have it.
+    extras = dict.fromkeys(requirement for group in core.optional_dependencies.values() for requirement in group)
     components = [*_components(core.dependencies, "required"), *_components(extras, "optional")]
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.7.schema.json",

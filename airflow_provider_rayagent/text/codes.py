@@ -1,7 +1,7 @@
 """Codes of the problems that a task log reports. Pure.
 
 A code is the beginning of its message, ``RA-201: Nothing listens at …``, and the heading of its section in
-``docs/troubleshooting.md``. Problems that require the same action share a code. Codes are stable: one that is no longer
+``docs/error-codes.md``. Problems that require the same action share a code. Codes are stable: one that is no longer
 needed is never used for another problem.
 """
 
@@ -42,6 +42,7 @@ class Code(str, Enum):
     CONNECTION_SETTING = "RA-208"
     UNSUPPORTED = "RA-209"
     CLUSTER_REFUSED = "RA-210"
+    KUBERNETES = "RA-211"
 
     # 3xx: the log of the job, and what it says to Airflow.
     LOG_UNREADABLE = "RA-301"
@@ -65,6 +66,7 @@ class Code(str, Enum):
     OTHER_JOB_ID = "RA-607"
     TASK_IDENTITY = "RA-608"
     EXISTING_JOB = "RA-609"
+    CLUSTER_FAILED = "RA-610"
 
     # 7xx: stopping a job, deleting, waiting and watching.
     STOP_FAILED = "RA-701"
@@ -76,6 +78,7 @@ class Code(str, Enum):
     APPLICATION_TIMED_OUT = "RA-707"
     CAPACITY_TIMED_OUT = "RA-708"
     SHARED_WATCHER = "RA-709"
+    CLUSTER_NOT_DELETED = "RA-710"
 
     def __str__(self) -> str:
         return self.value

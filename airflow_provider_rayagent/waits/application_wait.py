@@ -81,6 +81,7 @@ class ApplicationWait(Wait[ApplicationOutcome]):
         return f"The Serve application {self.name!r} is {status}."
 
     async def _read(self, client: ServiceClient) -> dict[str, Any] | None:
+        self._redact = client.config.redact
         return await find_application(client, self.name)
 
     def _judge(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:

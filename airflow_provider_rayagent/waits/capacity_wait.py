@@ -118,6 +118,7 @@ class CapacityWait(Wait[CapacityOutcome]):
         return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, self.accelerator_type, self.on_one_node)
 
     async def _read(self, client: ServiceClient) -> Any:
+        self._redact = client.config.redact
         return await client.ask(client.config.service.get_capacity())
 
     def _judge(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.transport.service_client import ServiceClient
-
 FAST_POLL_SECONDS = 1.0
 """Maximum interval between two polls while a timeout is running; see :attr:`Wait.needs_fast_poll`."""
 
@@ -132,9 +130,11 @@ class Wait(Generic[OutcomeT]):
         """Return a message about a new status."""
         return status
 
-    async def poll(self, client: ServiceClient) -> OutcomeT:
-        """Read the state once. Return the outcome so far."""
-        self._redact = client.config.redact
+    async def poll(self, client: Any) -> OutcomeT:
+        """Read the state once. Return the outcome so far.
+
+        :param client: what :meth:`_read` asks.
+        """
         try:
             found = await self._read(client)
         except RayAgentError as error:
@@ -143,7 +143,7 @@ class Wait(Generic[OutcomeT]):
 
     async def until_decided(
         self,
-        client: ServiceClient,
+        client: Any,
         *,
         seconds_left: Callable[[], float],
         pause: Callable[[float], Awaitable[object]],
@@ -169,7 +169,7 @@ class Wait(Generic[OutcomeT]):
             if left <= 0 or await pause(min(seconds, left)):
                 return replace(outcome, result=WaitResult.TIMED_OUT)
 
-    async def _read(self, client: ServiceClient) -> Any:
+    async def _read(self, client: Any) -> Any:
         """Return what :meth:`received` processes.
 
         :raises RayAgentError: if the request fails.

@@ -23,17 +23,17 @@ def sbom(wheel: Path) -> Any:
         return json.loads(archive.read(name))
 
 
-def declared(wheel: Path) -> list[tuple[str, str, str]]:
+def declared(wheel: Path) -> set[tuple[str, str, str]]:
     """Return the name, version range and scope of each declared dependency."""
     requirements = map(Requirement, metadata_of(wheel).get_all("Requires-Dist", []))
-    return [
+    return {
         (
             each.name,
             "vers:pypi/" + "|".join(sorted(map(str, each.specifier))),
             "optional" if "extra ==" in str(each.marker) else "required",
         )
         for each in requirements
-    ]
+    }
 
 
 def test_names_every_declared_dependency_with_its_versions(sbom: Any, wheel: Path) -> None:

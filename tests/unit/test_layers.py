@@ -31,6 +31,7 @@ WITHOUT_AIRFLOW = (
 LAYERS = (
     *WITHOUT_AIRFLOW,
     "exceptions",
+    "kuberay",
     "metrics",
     "task_instance",
     "lineage",
