@@ -9,7 +9,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.text.codes import Code
 
-_PAGE = Path(__file__).with_name("troubleshooting.md")
+_PAGE = Path(__file__).with_name("error-codes.md")
 """A link to the page in ``docs``; the wheel has a copy."""
 _SECTION = r"^### {}\n(.*?)(?=^##|^\(|\Z)"
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")

@@ -31,7 +31,7 @@ class RayAgentError(Exception):
     :param status_code: an HTTP status; default: that of the class, or ``None`` if none applies.
     :param code: the code of the problem; default: that of the class.
 
-    ``code`` is a string such as ``RA-201``, which :doc:`/troubleshooting` explains. ``failure_kind`` is what caused the
+    ``code`` is a string such as ``RA-201``, which :doc:`/error-codes` explains. ``failure_kind`` is what caused the
     failure of a job: ``program``, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``. ``causes`` is what
     Ray has recorded about the failure of a job: plain records, the first cause first (:ref:`what-ray-recorded`).
     """

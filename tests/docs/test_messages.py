@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = ROOT / "airflow_provider_rayagent"
+CODES = (PAGES / "error-codes.md").read_text(encoding="utf-8")
 TROUBLESHOOTING = (PAGES / "troubleshooting.md").read_text(encoding="utf-8")
 LOCAL_AGENT = (PAGES / "local-agent.md").read_text(encoding="utf-8")
 TABLES = TROUBLESHOOTING + LOCAL_AGENT.partition("\n## Limits and messages\n")[2].partition("\n## ")[0]
-SECTIONS = dict(re.findall(r"^### (RA-\d{3})\n(.*?)(?=^##|\Z)", TROUBLESHOOTING, flags=re.MULTILINE | re.DOTALL))
+SECTIONS = dict(re.findall(r"^### (RA-\d{3})\n(.*?)(?=^##|\Z)", CODES, flags=re.MULTILINE | re.DOTALL))
 """The text of each section by the code that is its heading."""
 QUOTES = [
     (code, quote) for code, text in SECTIONS.items() for quote in re.findall(r"^> (.*)$", text, flags=re.MULTILINE)
@@ -191,7 +192,7 @@ def is_said(code: str, quote: str) -> bool:
 
 
 def test_every_code_has_one_section_and_every_section_a_code() -> None:
-    headings = re.findall(r"^### (RA-.*)$", TROUBLESHOOTING, flags=re.MULTILINE)
+    headings = re.findall(r"^### (RA-.*)$", CODES, flags=re.MULTILINE)
     assert headings == sorted(code.value for code in Code)
     assert all(quote.startswith(f"{code}: ") for code, quote in QUOTES)
 

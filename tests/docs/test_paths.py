@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PICTURES = WORK / "reports" / "paths"
 ON_THIS_PAGE = ".toc-tree"
+ALL_PAGES = ".sidebar-tree"
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,9 @@ def test_a_newcomer(reader: Reader) -> None:
 )
 def test_an_operator_at_night(reader: Reader, query: str, message: str, remedy: str) -> None:
     reader.opens("index.html", "see a failed, silent or stuck task")
-    reader.searches(query, f"troubleshooting.html#{query[:6].lower()}", message, remedy)
-    reader.follows("May I clear it?", "Mark failed or success", "A SUCCEEDED job is not", within=ON_THIS_PAGE)
+    reader.searches(query, f"error-codes.html#{query[:6].lower()}", message, remedy)
+    texts = ("May I clear it?", "Mark failed or success", "A SUCCEEDED job is not")
+    reader.follows("Troubleshooting", *texts, within=ALL_PAGES)
 
 
 def test_a_platform_engineer(reader: Reader) -> None:
@@ -118,4 +120,4 @@ def test_a_reader_does_not_follow_what_is_out_of_reach(reader: Reader) -> None:
     with pytest.raises(AssertionError, match="'No such page' is nowhere"):
         reader.follows("No such page")
     with pytest.raises(AssertionError, match="screens below the place of arrival"):
-        reader.opens("troubleshooting.html", "May I clear it?", "Check which jobs use what is missing")
+        reader.opens("error-codes.html", "where to look", "Check which jobs use what is missing")
