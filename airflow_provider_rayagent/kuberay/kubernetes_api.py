@@ -8,10 +8,10 @@ import json
 import threading
 import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_rayagent.connection.service_clock import seconds_of_date
 from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentConfigError,
@@ -26,9 +26,10 @@ from airflow_provider_rayagent.kuberay.manifest import GROUP, PLURAL, VERSION
 from airflow_provider_rayagent.kuberay.rayjob_state import RayJob
 from airflow_provider_rayagent.services.validation import shown, validate_text
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import sanitize, shown_error
 from airflow_provider_rayagent.text.sentences import sentence
 from airflow_provider_rayagent.transport import daemon_threads
+from airflow_provider_rayagent.transport.failures import causes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ LOG_LINES = 30
 MAX_LOG_BYTES = 20_000
 MAX_WORDS = 400
 ROLE = "rayjobs (ray.io): create, get, delete; pods: get, list; pods/log: get; secrets: get, if Ray has a token"
-"""What the account needs; docs/kubernetes.md has it as YAML."""
+"""What the account needs."""
 
 _loading = threading.Lock()
 
@@ -200,7 +201,7 @@ class KubernetesApi:
         except ImportError as error:
             raise RayAgentConfigError(
                 f"A RayCluster needs Airflow's provider for Kubernetes: install {EXTRA} in the workers and the "
-                f"triggerers ({sanitize(str(error), length=MAX_WORDS)})."
+                f"triggerers ({shown_error(error)})."
             ) from None
         return KubernetesHook(self.conn_id)
 
@@ -236,7 +237,7 @@ class KubernetesApi:
             return found
 
         value, _, headers = self._request(f"{verb} rayjobs", send)
-        return RayJob.from_json(value, _time_of(headers))
+        return RayJob.from_json(value, seconds_of_date(headers.get("Date")) or time.time())
 
     def _request(self, what: str, send: Callable[[], ResultT]) -> ResultT:
         """Return the answer to a request.
@@ -271,12 +272,14 @@ class KubernetesApi:
             found.code = Code.KUBERNETES
             return found
         if isinstance(error, (ApiException, HTTPError, OSError)):
-            words = sanitize(str(_innermost(error)) or type(error).__name__, length=MAX_WORDS)
+            # The others repeat the innermost one, with the names of their classes.
+            *_, cause = causes_of(error)
+            words = shown_error(cause) or type(cause).__name__
             return RayAgentConnectionError(
                 f"Kubernetes cannot be reached ({what}): {sentence(words)}", code=Code.KUBERNETES
             )
         # The client and the hook have many classes for a wrong configuration.
-        words = sanitize(str(error) or type(error).__name__, length=MAX_WORDS)
+        words = shown_error(error) or type(error).__name__
         return RayAgentConfigError(
             f"The connection {shown(self.conn_id)} of Kubernetes cannot be used: {sentence(words)}"
         )
@@ -288,16 +291,6 @@ class KubernetesApi:
         )
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """Return the cause of an error; the others repeat it, with the names of their classes."""
-    for _ in range(10):
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return error
-
-
 def _message(error: Any) -> str:
     """Return what the API server says; without a message in its form, the reason of HTTP."""
     try:
@@ -305,11 +298,3 @@ def _message(error: Any) -> str:
         return str(validate_text(" ".join(body["message"].split()), "message"))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return str(error.reason)
-
-
-def _time_of(headers: Mapping[str, str]) -> float:
-    """Return when the server has answered, by its own clock: seconds since the epoch."""
-    try:
-        return parsedate_to_datetime(headers["Date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return time.time()

@@ -7,15 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.kuberay.json_fields import object_in, objects_in
 from airflow_provider_rayagent.services.validation import json_object, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
 MAX_NAME = 44
@@ -67,7 +65,7 @@ class ClusterSpec:
             str(each["name"]): each["value"]
             for template in _pod_templates(self.spec)
             for container in _containers(template)
-            for each in _objects(container.get("env"))
+            for each in objects_in(container, "env")
             if isinstance(each.get("value"), str) and "name" in each
         }
 
@@ -175,7 +173,7 @@ def rayjob(
     for template in _pod_templates(spec):
         # KubeRay does not pass on the labels of a RayJob to its pods.
         metadata = template["metadata"] = dict(_mapping(template.get("metadata"), "spec: metadata of a template"))
-        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+        metadata["labels"] = {**_mapping(metadata.get("labels"), "spec: labels of a template"), **labels}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "RayJob",
@@ -205,20 +203,15 @@ def rayjob(
 
 def _pod_templates(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the pod templates of all groups; an empty object for a group without one."""
-    for group in (spec.get("headGroupSpec"), *_objects(spec.get("workerGroupSpecs"))):
+    for group in (spec.get("headGroupSpec"), *objects_in(spec, "workerGroupSpecs")):
         template = group.get("template") if isinstance(group, Mapping) else None
         yield template if isinstance(template, dict) else {}
 
 
 def _containers(template: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    pod = template.get("spec")
-    if isinstance(pod, Mapping):
-        for field in ("containers", "initContainers"):
-            yield from _objects(pod.get(field))
-
-
-def _objects(value: object) -> Sequence[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+    pod = object_in(template, "spec")
+    for field in ("containers", "initContainers"):
+        yield from objects_in(pod, field)
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:

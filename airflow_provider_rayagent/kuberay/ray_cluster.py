@@ -12,7 +12,7 @@ from airflow_provider_rayagent.services.validation import shown, validate_durati
 if TYPE_CHECKING:
     from datetime import timedelta
 
-MAX_SECONDS = 2**31 - 1
+MAX_INT32 = 2**31 - 1
 """KubeRay's fields are integers of 32 bits."""
 
 
@@ -72,7 +72,7 @@ def validate_seconds(value: object, name: str) -> int:
 
     :raises RayAgentInputError: for anything else.
     """
-    seconds = validate_duration(value, name, at_most=MAX_SECONDS)
+    seconds = validate_duration(value, name, at_most=MAX_INT32)
     if seconds < 1:
         raise RayAgentInputError(f"{name} must be at least a second, not {shown(value)}.")
     return int(seconds)

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentResponseError
+from airflow_provider_rayagent.kuberay.json_fields import object_in, objects_in, text_in
 from airflow_provider_rayagent.kuberay.manifest import SPEC_HASH, TASK
 from airflow_provider_rayagent.services.validation import seconds_of_time
 
@@ -79,42 +80,39 @@ class RayJob:
         :param now: when it has answered, by its own clock: seconds since the epoch.
         :raises RayAgentResponseError: if it is none.
         """
-        found = _object(value)
-        metadata, spec, status = (_object(found.get(field)) for field in ("metadata", "spec", "status"))
-        name, uid = _text(metadata, "name"), _text(metadata, "uid")
+        found = value if isinstance(value, Mapping) else {}
+        metadata, spec, status = (object_in(found, field) for field in ("metadata", "spec", "status"))
+        name, uid = text_in(metadata, "name"), text_in(metadata, "uid")
         if found.get("kind") != "RayJob" or not name or not uid:
             raise RayAgentResponseError("Kubernetes has not answered with a RayJob.")
-        phase = _PHASES.get(_text(status, "jobDeploymentStatus"), Phase.STARTING)
+        phase = _PHASES.get(text_in(status, "jobDeploymentStatus"), Phase.STARTING)
         if metadata.get("deletionTimestamp") is not None:
             phase = Phase.DELETING
         elif spec.get("suspend") is True and phase is not Phase.INVALID:
             phase = Phase.SUSPENDED
-        elif phase is Phase.READY and not _text(status, "dashboardURL"):
+        elif phase is Phase.READY and not text_in(status, "dashboardURL"):
             phase = Phase.STARTING
-        annotations = _object(metadata.get("annotations"))
-        auth = _object(_object(spec.get("rayClusterSpec")).get("authOptions"))
-        conditions = _object(status.get("rayClusterStatus")).get("conditions")
+        annotations = object_in(metadata, "annotations")
+        auth = object_in(object_in(spec, "rayClusterSpec"), "authOptions")
         return cls(
             name=name,
             uid=uid,
             phase=phase,
-            cluster_name=_text(status, "rayClusterName"),
-            address=_text(status, "dashboardURL"),
-            job_status=_text(status, "jobStatus"),
-            reason=_text(status, "reason"),
-            message=_text(status, "message"),
+            cluster_name=text_in(status, "rayClusterName"),
+            address=text_in(status, "dashboardURL"),
+            job_status=text_in(status, "jobStatus"),
+            reason=text_in(status, "reason"),
+            message=text_in(status, "message"),
             task=_task(annotations.get(TASK)),
-            spec_hash=_text(annotations, SPEC_HASH),
+            spec_hash=text_in(annotations, SPEC_HASH),
             # From KubeRay 1.5.1; ``secretName`` from 1.6.
-            token_secret=(_text(auth, "secretName") or _text(status, "rayClusterName"))
+            token_secret=(text_in(auth, "secretName") or text_in(status, "rayClusterName"))
             if auth.get("mode") == "token"
             else "",
             age=max(0.0, now - seconds_of_time(metadata.get("creationTimestamp") or now, "creationTimestamp")),
             # The operator writes a status when it first sees a RayJob.
             is_seen=bool(status),
-            conditions=tuple(each for each in conditions if isinstance(each, Mapping))
-            if isinstance(conditions, list)
-            else (),
+            conditions=tuple(objects_in(object_in(status, "rayClusterStatus"), "conditions")),
         )
 
 
@@ -124,12 +122,3 @@ def _task(value: object) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(values: Mapping[str, Any], field: str) -> str:
-    value = values.get(field)
-    return value if isinstance(value, str) else ""

@@ -7,14 +7,14 @@ A reason has a key that stays the same while Kubernetes varies its words: it alt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.kuberay.json_fields import object_in, objects_in, text_in
 from airflow_provider_rayagent.kuberay.rayjob_state import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_provider_rayagent.kuberay.rayjob_state import RayJob
 
@@ -23,6 +23,7 @@ MAX_TEXT = 500
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"})
 _MOMENTARY = frozenset({"", "ContainerCreating", "PodInitializing"})
 _INVALID_IMAGE = "InvalidImageName"
+_DONE = " with exit code 0"
 _GROUP = "ray.io/group"
 """Label that KubeRay gives to each pod; of the head it is ``headgroup``."""
 _POD_NAME = re.compile(r'pods? "?[a-z0-9.-]+"?( in namespace "?[a-z0-9-]+"?)?', re.IGNORECASE)
@@ -54,26 +55,28 @@ def waiting_reason(rayjob: RayJob, pods: Sequence[Mapping[str, Any]]) -> Waiting
         return _reason("unseen", "KubeRay's operator has not processed the RayJob; is it running?")
     for condition in rayjob.conditions:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return _reason("replica", _POD_NAME.sub("a pod", _text(condition, "message")) or "a pod cannot be created")
+            return _reason(
+                "replica", _POD_NAME.sub("a pod", text_in(condition, "message")) or "a pod cannot be created"
+            )
     found = [reason for pod in pods for reason in _reasons_of_pod(pod)]
     return min(found, key=_rank, default=None)
 
 
 def _reasons_of_pod(pod: Mapping[str, Any]) -> Iterator[WaitingReason]:
-    metadata, status = _object(pod, "metadata"), _object(pod, "status")
-    group = _text(_object(metadata, "labels"), _GROUP)
+    metadata, status = object_in(pod, "metadata"), object_in(pod, "status")
+    group = text_in(object_in(metadata, "labels"), _GROUP)
     who = "the head" if group in ("", "headgroup") else f"a worker of {group}"
-    for condition in _objects(status, "conditions"):
+    for condition in objects_in(status, "conditions"):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             yield _reason(
-                "node", f"no node for {who}: {_text(condition, 'message') or _text(condition, 'reason')}", who
+                "node", f"no node for {who}: {text_in(condition, 'message') or text_in(condition, 'reason')}", who
             )
     for field in ("initContainerStatuses", "containerStatuses"):
-        for container in _objects(status, field):
-            state = _object(container, "state")
-            waiting, last = _object(state, "waiting"), _last_end(container)
-            why, message = _text(waiting, "reason"), _text(waiting, "message")
-            image = _text(container, "image")
+        for container in objects_in(status, field):
+            state = object_in(container, "state")
+            waiting, last = object_in(state, "waiting"), _last_end(container)
+            why, message = text_in(waiting, "reason"), text_in(waiting, "message")
+            image = text_in(container, "image")
             if why == _INVALID_IMAGE:
                 yield _reason("invalid image", f"the name of the image of {who} is invalid: {image}", image, final=True)
             elif why in _IMAGE:
@@ -84,15 +87,14 @@ def _reasons_of_pod(pod: Mapping[str, Any]) -> Iterator[WaitingReason]:
                 yield _reason("container", f"{who} cannot start: {why}: {message}".rstrip(": "), why)
 
 
-_DONE = " with exit code 0"
-
-
 def _last_end(container: Mapping[str, Any]) -> str:
     """Return how the container has ended at last, for the middle of a sentence; empty if it never did."""
-    ended = _object(_object(container, "lastState"), "terminated") or _object(_object(container, "state"), "terminated")
+    ended = object_in(object_in(container, "lastState"), "terminated") or object_in(
+        object_in(container, "state"), "terminated"
+    )
     if not ended:
         return ""
-    reason, code = _text(ended, "reason"), ended.get("exitCode")
+    reason, code = text_in(ended, "reason"), ended.get("exitCode")
     if reason == "OOMKilled":
         return ", since it used more memory than its limit (OOMKilled)"
     return f" with exit code {code}" if isinstance(code, int) else f" ({reason or 'unknown'})"
@@ -112,18 +114,3 @@ def _reason(kind: str, text: str, about: str | None = None, *, final: bool = Fal
         text = f"{text[:MAX_TEXT]}..."
     key = _VARIABLE.sub("#", text.lower()) if about is None else about
     return WaitingReason(text.rstrip("."), f"{kind}:{key}", is_final=final)
-
-
-def _objects(values: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
-    found = values.get(field)
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-
-
-def _object(values: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    found = values.get(field)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _text(values: Mapping[str, Any], field: str) -> str:
-    found = values.get(field)
-    return found if isinstance(found, str) else ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_rayagent.errors.service_errors import preparation
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.services.jobs import MAX_ENTRYPOINT
 from airflow_provider_rayagent.services.validation import json_object, validate_text
-from airflow_provider_rayagent.task_instance.bundle import bundle_folders
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
 from airflow_provider_rayagent.tasks.starting import JobStartingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -268,7 +268,10 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         )
         if is_uri(working_dir):
             return validate_uri(working_dir)
-        dag_folder, root = bundle_folders(context)
+        dag_folder = Path(context["dag"].fileloc).parent
+        # ``dag.test()`` of older Airflow versions has no bundle.
+        bundle = getattr(context["ti"], "bundle_instance", None)
+        root = Path(bundle.path) if bundle is not None else dag_folder
         found = find_working_dir(working_dir, dag_folder=dag_folder, root=root)
         if found == dag_folder.resolve():
             text = (

@@ -73,7 +73,7 @@ def as_service_error(
     if isinstance(error, RayAgentError):
         return error
     where = config.base_url if proxy is None else f"{config.base_url} (through the proxy {shown_proxy(proxy)})"
-    causes = tuple(_causes(error))
+    causes = tuple(causes_of(error))
     # Redacted before it is cut, since half a secret is not recognized.
     words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:MAX_WORDS]
     for cause in causes:
@@ -153,7 +153,7 @@ def _tls_remedy(error: ssl.SSLError) -> str:
     return f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a private CA."
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
     """Yield the error and those that it wraps as cause, argument, ``reason`` or member of a group.
 
     ``__context__`` is ignored: if the caller is handling an exception, that one is the context of every exception

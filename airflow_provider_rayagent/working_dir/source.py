@@ -9,10 +9,7 @@ from airflow_provider_rayagent.errors.service_errors import working_dir_error
 from airflow_provider_rayagent.services.validation import shown, validate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    from airflow_provider_rayagent.errors.service_errors import RayAgentError
 
 
 def find_working_dir(value: str, *, dag_folder: Path, root: Path | None) -> Path:
@@ -24,33 +21,21 @@ def find_working_dir(value: str, *, dag_folder: Path, root: Path | None) -> Path
     :raises RayAgentInputError: if it does not exist, is outside ``root``, or is neither a folder nor a .zip file.
     """
     name = shown(validate_text(value, "working_dir"))
-    found = find_beside_dag(value, "working_dir", working_dir_error, dag_folder=dag_folder, root=root)
-    if not found.is_dir() and not ((dag_folder / value).suffix == ".zip" and _is_zip(found, name)):
-        raise working_dir_error(f"The working_dir {name} must be a folder or a .zip file; it is neither.")
-    return found
-
-
-def find_beside_dag(
-    value: str, what: str, error_of: Callable[[str], RayAgentError], *, dag_folder: Path, root: Path | None
-) -> Path:
-    """Return the resolved path of a file or folder of the DAG bundle; see :func:`find_working_dir`.
-
-    :param what: the argument with the path, for messages.
-    :param error_of: returns the error with a message.
-    :raises RayAgentError: if it does not exist, or is outside ``root``.
-    """
-    name = shown(validate_text(value, what))
+    path = dag_folder / value
     try:
-        found = (dag_folder / value).resolve(strict=True)
+        found = path.resolve(strict=True)
+        is_folder = found.is_dir()
     except FileNotFoundError:
-        raise error_of(
-            f"The {what} {name} does not exist. A relative path is relative to the folder of the DAG file, "
+        raise working_dir_error(
+            f"The working_dir {name} does not exist. A relative path is relative to the folder of the DAG file, "
             f"{dag_folder}."
         ) from None
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13.
-        raise error_of(f"The {what} {name} cannot be read: {reason(error)}.") from None
+        raise working_dir_error(f"The working_dir {name} cannot be read: {reason(error)}.") from None
     if not is_inside(found, root and root.resolve()):
-        raise error_of(f"The {what} {name} is outside of the DAG bundle, {root}.")
+        raise working_dir_error(f"The working_dir {name} is outside of the DAG bundle, {root}.")
+    if not is_folder and not (path.suffix == ".zip" and _is_zip(found, name)):
+        raise working_dir_error(f"The working_dir {name} must be a folder or a .zip file; it is neither.")
     return found
 
 

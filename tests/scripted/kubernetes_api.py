@@ -35,13 +35,13 @@ class ScriptedKubernetes:
 
     :param namespace: the only one that exists.
     :param has_kuberay: whether the kind RayJob exists.
-    :param delay: seconds by which the server's clock is ahead.
+    :param clock_ahead: seconds by which the server's clock is ahead.
     """
 
-    def __init__(self, namespace: str = "ray", *, has_kuberay: bool = True, delay: float = 0.0) -> None:
+    def __init__(self, namespace: str = "ray", *, has_kuberay: bool = True, clock_ahead: float = 0.0) -> None:
         self.namespace = namespace
         self.has_kuberay = has_kuberay
-        self.delay = delay
+        self.clock_ahead = clock_ahead
         self.rayjobs: dict[str, dict[str, Any]] = {}
         self.pods: list[dict[str, Any]] = []
         self.logs: dict[str, str] = {}
@@ -91,7 +91,7 @@ class ScriptedKubernetes:
     @property
     def now(self) -> float:
         """The server's clock: seconds since the epoch."""
-        return time.time() + self.delay
+        return time.time() + self.clock_ahead
 
     @property
     def url(self) -> str:

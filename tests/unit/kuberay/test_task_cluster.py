@@ -245,7 +245,10 @@ def test_kubernetes_that_is_away_for_a_moment_is_told_and_waited_for(
     kubernetes.fail("get rayjobs", (503, "no"), 0.0)
     wait = ClusterWait("j", "uid-1", agent_unreachable_timeout=60.0)
     assert [poll(wait, api).result for _ in range(3)] == [None, None, None]
-    assert "503" in wait.last.status or "operator" in wait.last.status
+    assert wait.last.summary is not None
+    api_down, unseen = wait.last.summary["reasons"]
+    assert "503" in api_down
+    assert unseen.startswith("KubeRay's operator has not processed")
 
 
 def test_pods_that_may_not_be_read_are_told_and_do_not_end_the_wait(
